@@ -17,7 +17,7 @@ class ErrorKind(StrEnum):
     THROTTLE = "throttle"  # too fast, or AWS hiccuped: the same again in seconds
     QUOTA = "quota"  # the account may not have more: wait for machines to end, or ask AWS
     CONFIGURATION = "configuration"  # will not work until someone changes something
-    BOOT = "boot"  # a machine started and failed: ask other places first
+    BOOT = "boot"  # a machine started and failed: ask other capacity pools first
     UNKNOWN = "unknown"  # a code without a rule: treated as capacity, reported as it is
 
 

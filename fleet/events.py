@@ -294,7 +294,7 @@ class RunnerNotClosed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NotRelaunched:
+class JobNotRelaunched:
     """A runner was closed, and the attempt of its job could not be written down."""
 
     runner_id: str

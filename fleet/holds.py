@@ -10,7 +10,7 @@ from enum import StrEnum
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes
 
-# So long after the last failure, records are made before machines: GitLab may fail again.
+# For this time after the last failure, records are made before machines: GitLab may fail again.
 CAREFUL_FOR = timedelta(hours=1)
 
 
@@ -63,5 +63,5 @@ class Hold(HasUtcTimes):
         return self.pool in {None, pool} and self.project_id in {None, project_id}
 
     def is_remembered(self, at: datetime) -> bool:
-        """Whether GitLab failed so lately that records are made before machines."""
+        """Whether GitLab failed lately, so that records are made before machines."""
         return self.lifted_at is None or at - self.lifted_at < CAREFUL_FOR

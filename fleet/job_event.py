@@ -88,7 +88,7 @@ class JobEvent(HasUtcTimes):
     allow_failure: bool = False
     deploys: bool = False  # it starts or stops an environment
     hook: str | None = None  # the webhook that it was proven to be from
-    hook_secret_id: str | None = None  # names the secret that proved it, and does not tell it
+    hook_secret_id: str | None = None  # of the secret that proved it
 
     @property
     def detail_type(self) -> str:

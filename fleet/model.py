@@ -166,9 +166,7 @@ class Runner(HasUtcTimes):
     mailbox: str | None = None
     gitlab_runner_id: int | None = None
     pool_record_id: int | None = None  # of the pool's record in GitLab, where machines share it
-    serves: str | None = (
-        None  # which jobs its own record takes, as `fleet.rules.outdated` names them
-    )
+    serves: str | None = None  # the jobs that its own record takes: see `fleet.rules.outdated`
     heartbeat_at: datetime | None = None
     changed_at: datetime | None = None  # since when it is in this state
     capacity: str | None = None  # "m7i.large/subnet-1/spot"
@@ -261,9 +259,7 @@ class ScalePlan:
     launch: tuple[Job, ...] = ()  # one runner for each, in fair order
     warm: int = 0  # runners to launch for no particular job
     drain: tuple[str, ...] = ()  # runner ids
-    outdated: tuple[
-        str, ...
-    ] = ()  # runners to drain because GitLab gives them other jobs than the pool's
+    outdated: tuple[str, ...] = ()  # runners to drain: GitLab gives them other jobs than the pool's
     waiting: Mapping[JobKey, Reason] = field(default_factory=dict)  # why each other job waits
     again: bool = False  # more can be done at once, without waiting for the tick
     ask_in_s: int | None = None  # when to ask GitLab again for the held launches

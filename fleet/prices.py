@@ -133,7 +133,7 @@ def job_cost(use: Ec2Use | LambdaUse) -> Decimal | None:
 
 
 def control_plane_cost(calls: Mapping[str, int]) -> Decimal:
-    """USD of so many units each of the fleet's own use; see `UNITS`.
+    """USD of the fleet's own use: `calls` has the number of each of the `UNITS`.
 
     Raises `ValueError` for a unit that has no price.
     """

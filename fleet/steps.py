@@ -13,7 +13,7 @@ from typing import Any
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes, in_utc
 
-# A job's row is one item of DynamoDB, of at most 400 KB: so many steps stay below it.
+# Steps of one row at most: it is one item of DynamoDB, of at most 400 KB.
 MOST = 60
 FIRST, LAST = 15, 30  # kept of more than that
 LONGEST = 300  # characters of a fact; GitLab's delivery id has at most 255

@@ -47,7 +47,7 @@ class Trouble(HasUtcTimes):
         return f"give it a token with the scopes that `runner-fleet validate` names: {_SET}"
 
 
-# Renew a token so long before its last day; GitLab's own mail is sent a week before.
+# A token is renewed this long before its last day; GitLab's own mail is sent a week before.
 RENEW_WITHIN = timedelta(days=14)
 
 

@@ -11,7 +11,7 @@ from fleet.hook_scope import HookScope
 # Of each kind, for one webhook: the newest, the former, and those of rotations that GitLab did not
 # answer. After that a rotation offers the newest again until GitLab uses it.
 KEPT = 4
-# A delivery without proof causes a new reading, but no more often than this: so long a function
+# A delivery without proof causes a new reading, but no more often than this: until then a function
 # may not know a new secret.
 DOUBT_EVERY = timedelta(seconds=2)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.machines.backend import Machine
 from fleet.errors import FleetError, Refused
-from fleet.events import WARNING, NotRelaunched, emit
+from fleet.events import WARNING, JobNotRelaunched, emit
 from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, JobStatus, Note, Runner, rank
 from fleet.reasons import Reason
@@ -255,7 +255,7 @@ def _close(world: World, plan: SettlePlan, runner: Runner, shown: Machine | None
     try:
         relaunch(world, ended.runner, plan.reason)
     except FleetError as exc:
-        event = NotRelaunched(runner_id=runner.id, pool=runner.pool, error=str(exc))
+        event = JobNotRelaunched(runner_id=runner.id, pool=runner.pool, error=str(exc))
         emit(event, level=WARNING)
 
 

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-# Every function knows a stored secret after so long; GitLab gets it then.
+# By then every function knows a stored secret, and GitLab gets it.
 SETTLE_S = DOUBT_EVERY.total_seconds() + 1.0
 
 # GitLab's newest deliveries of a hook: one page of its list is enough to judge by.

@@ -34,7 +34,7 @@ from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.steps import MOST, Step, with_room
 from fleet.times import HasUtcTimes
 
-# A row lasts so long after its last change.
+# Of a row, after its last change.
 KEPT = timedelta(days=30)
 AT_ONCE = 16
 

@@ -13,7 +13,7 @@ from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Item, Rows
 from fleet.model import Job, JobKey
 
-# A lost webhook leaves a job open for so long, and each hour of a running job costs one call.
+# A lost webhook leaves a job open until then, and each hour of a running job costs one call.
 LOOK_AFTER = timedelta(hours=1)
 KEY_ROW = RowType(of=JobKey)
 

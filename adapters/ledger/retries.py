@@ -9,7 +9,7 @@ from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Rows, exists
 from fleet.model import JobKey
 
-# An intent that the fleet cannot carry out lasts so long.
+# Of an intent that the fleet cannot carry out.
 KEPT = timedelta(days=1)
 
 

@@ -29,7 +29,7 @@ from fleet.reasons import Reason
 from fleet.rules.liveness import with_report
 from fleet.rules.runner_record import PREFIX
 
-# The row of an ended runner lasts so long.
+# Of the row of an ended runner.
 KEPT = timedelta(days=30)
 
 

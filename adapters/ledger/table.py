@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 RowT = TypeVar("RowT")
-# What reading an item raises that is not as its kind of row is.
+# The errors of reading an item that has not the form of its kind of row.
 WRONG = (LookupError, AttributeError, TypeError, ValueError, OverflowError, Refused)
 _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
 # DynamoDB's own limits, per call.
@@ -375,7 +375,7 @@ class Rows:
         return rows
 
     def _leave_out(self, rows: Sequence[str], error: str) -> None:
-        """Count rows that are not as their kind is, and tell of them."""
+        """Count rows that are not as their kind is, and report them."""
         self._table.unreadable.update(rows)
         event = RowsUnreadable(
             table=self._table.name, rows=len(rows), example=rows[-1], error=error

@@ -45,7 +45,7 @@ class LambdaBackend:
         self._new_secret = new_secret
 
     def capacity_pools(self, pool: PoolConfig) -> tuple[CapacityPool, ...]:
-        """None: Lambda has one place for each size, and no market."""
+        """None: Lambda has one supply for each size, and no market."""
         return ()
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:

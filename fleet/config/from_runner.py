@@ -66,7 +66,7 @@ class ImportedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A text for fleet.toml with so many pools, and what became of each line."""
+    """A text for fleet.toml, the names of its pools, and what became of each line."""
 
     text: str
     pools: tuple[str, ...]
@@ -486,7 +486,7 @@ def _market(value: str) -> str:
 
 
 def _tables(value: Any) -> Iterator[tuple[int, Table]]:
-    """The tables of a list, with their places."""
+    """The tables of a list, with their indexes."""
     listed = value if isinstance(value, list) else []
     return ((index, entry) for index, entry in enumerate(listed) if isinstance(entry, Mapping))
 

@@ -16,7 +16,7 @@ LARGEST = 350_000  # bytes
 DEEPEST = 64  # arrays and tables within each other
 DIGITS = 100
 PARTS = 32  # of a dotted key
-LONGEST_LIST = 300  # items; CreateFleet takes no more places
+LONGEST_LIST = 300  # items; CreateFleet takes no more overrides
 LARGEST_TABLE = 1000  # keys
 LONGEST_TEXT = 4096  # characters of a key or a text
 

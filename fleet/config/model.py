@@ -118,12 +118,12 @@ class GitLabConfig(_Table):
             return None
         try:
             parts = urlsplit(proxy)
-            is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+            is_proxy = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:  # brackets or a port that are none
-            parts, is_one = urlsplit(""), False
+            parts, is_proxy = urlsplit(""), False
         if "@" in parts.netloc:
             raise ValueError("must not hold a user or a password")
-        if not is_one or parts.path not in ("", "/") or parts.query or parts.fragment:
+        if not is_proxy or parts.path not in ("", "/") or parts.query or parts.fragment:
             raise ValueError(f'must be such as "http://proxy:3128" (is {shown(proxy)})')
         if re.search(r"[\s,;]", proxy):
             raise ValueError(f"must be one address (is {shown(proxy)})")

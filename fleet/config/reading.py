@@ -265,5 +265,5 @@ class _Reading:
 
     @staticmethod
     def _add(problems: list[FileProblem], more: Iterable[FileProblem]) -> None:
-        """Add so many as have room; the rest is not even looked for."""
+        """Add as many as have room; the rest is not even looked for."""
         problems += islice(more, max(PROBLEMS_AT_MOST - len(problems), 0))

@@ -17,7 +17,7 @@ _SUNDAY_FIRST = ("sun", *DAYS[:6])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedPeriods:
-    """Periods, each a text of cron's form, in which so many machines idle."""
+    """Periods, each a text of cron's form, and how many machines idle in them."""
 
     periods: tuple[str, ...]
     count: int

@@ -80,7 +80,7 @@ _FIRST_FIELD = re.compile(r"\s+(?=[\w-]+=)")
 _FIELD = re.compile(r'([\w-]+)=("(?:[^"\\]|\\.)*"|\S*)')
 _FATAL_LEVELS = frozenset({"fatal", "panic"})
 _DETAIL_AT_MOST = 500  # characters; a script's error may be long
-_TOO_LARGE = 2**53  # no id, code or duration; what is no number is not below it either
+_TOO_LARGE = 2**53  # no id, code or duration is as large; NaN is not below it either
 _STEPS_AT_MOST = 200  # of one process, which serves one job
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenBucket:
-    """So many tokens at most, and so many more in each second."""
+    """At most `size` tokens, and `per_s` more in each second."""
 
     size: int
     per_s: float

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from fleet.errors import FleetError, Refused
 from fleet.reasons import Reason
 
-# A pass ends after so many failures: each try may take its whole time-out.
+# A pass ends after as many failures: each try may take its whole time-out.
 FAILURES_AT_MOST = 3
 HOOKS_AT_MOST = 10  # in one pass, at two calls each
 PAUSE = "retry_after_s"

@@ -8,8 +8,8 @@ Network = IPv4Network | IPv6Network
 
 BURST = 30  # tries without a proof
 PER_S = 1.0  # more of them, each second
-PROVEN_FOR = timedelta(minutes=10)  # a source with a proof is not limited so long
-_PREFIX_6 = 64  # bits: one line of a provider gives its customer at least so many addresses
+PROVEN_FOR = timedelta(minutes=10)  # after a proof, its source is not limited
+_PREFIX_6 = 64  # bits: a provider gives each customer at least one such network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from fleet.model import Runner
 
 # The launch equips its machines within this; until then no other code makes a record for them.
 LAUNCH_TAKES = timedelta(minutes=1)
-# A machine waits for its job at least so long, however soon its token expires.
+# The shortest wait of a machine for its job, however soon its token expires.
 SHORTEST_PATIENCE = timedelta(minutes=1)
 
 

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from fleet.hook_scope import HookScope
 from fleet.times import HasUtcTimes
 
-INSIDE_KEPT = timedelta(minutes=10)  # a project that moves away is outside so much later at most
-OUTSIDE_KEPT = timedelta(minutes=1)  # a project that is new, or moved in: reconcile has its jobs
+# Until then a project that moved away still counts as inside.
+INSIDE_KEPT = timedelta(minutes=10)
+# Until then a project that is new, or moved in, does not: reconcile has its jobs.
+OUTSIDE_KEPT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,11 @@ from fleet.machine.mailbox import MachineState, Report
 from fleet.model import JobKey, Note, Runner, RunnerState, Sign
 from fleet.steps import Step, StepName
 
-# A report dated this lately needs no note: 1.5 heartbeats. A machine whose clock is ahead by as
-# much is noticed as stalled so much later.
+# A report with a younger date needs no note: 1.5 heartbeats. If a machine's clock is ahead by as
+# much, the fleet notices as much later that the machine is stalled.
 FRESH = timedelta(seconds=45)
-AHEAD = timedelta(
-    seconds=5
-)  # of the fleet's clock: the usual difference between synchronized clocks
+# Synchronized clocks are usually ahead of the fleet's by less than this.
+AHEAD = timedelta(seconds=5)
 # A machine that the cloud does not show may be younger than the cloud's answer.
 SHOWN_AFTER = timedelta(minutes=2)
 # A larger difference of clocks counts as this one.
@@ -120,7 +119,7 @@ def by_our_clock(runner: Runner, at: datetime) -> Runner:
     earliest = max(runner.launched_at, note.at) if note else runner.launched_at
     heard_at = earliest if sign.is_noted else min(max(sign.dated, earliest), max(at, earliest))
     changed_at = runner.changed_at
-    if sign.changed is not None:  # so long before the report, by one and the same clock
+    if sign.changed is not None:  # both dates are by the machine's clock
         before = max(sign.dated - sign.changed, timedelta())
         changed_at = max(runner.launched_at, heard_at - min(before, LONGEST_SKEW))
         if note and note.state is runner.state:

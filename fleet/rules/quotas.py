@@ -9,9 +9,9 @@ from fleet.config.model import PoolConfig, RunnerSize
 # Instance types count against one quota of vCPUs for each market. Source: EC2 "On-Demand Instance
 # quotas" and "Spot Instance quotas"; the families A, C, D, H, I, M, R, T, Z are "standard".
 STANDARD = frozenset("acdhimrtz")
-# The fleet's own functions need so many of the account's concurrent executions.
+# The account's concurrent executions that the fleet's own functions need.
 OWN_AT_ONCE = 5
-OWN_SHARE = 10  # and of a large quota one in so many
+OWN_SHARE = 10  # of a large quota, the part that they keep: one tenth
 # Accounts with no more than this are new; their functions may have 3,008 MB of memory.
 NEW_ACCOUNT_AT_ONCE = 10
 _OF_LARGE = {"nano": 2, "micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
@@ -77,7 +77,7 @@ def vcpus(instance_type: str) -> int | None:
 
 
 def own_share(at_once: int) -> int:
-    """How many concurrent executions the fleet's own functions keep of so many."""
+    """How many of `at_once` concurrent executions the fleet's own functions keep."""
     return min(at_once, max(OWN_AT_ONCE, -(-at_once // OWN_SHARE)))
 
 

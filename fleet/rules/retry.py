@@ -116,7 +116,7 @@ def facts_now(
 
 
 def may_gitlab_lag(runner: Runner, report: Report | None, at: datetime) -> bool:
-    """Whether the machine saw its job through so lately that GitLab's answer may be older.
+    """Whether the machine finished its job just now, so that GitLab's answer may be older.
 
     gitlab-runner ends when GitLab has its last update, or when it gives up on GitLab.
     """

@@ -41,7 +41,7 @@ class SettleFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlePlan:
-    """What to do. `wait_s` set: decide again after so long, no machine is ended yet."""
+    """What to do. `wait_s`: decide again after this wait, no machine is ended yet."""
 
     reason: Reason
     close: bool = False  # end the machine, delete the runner from GitLab, close its row

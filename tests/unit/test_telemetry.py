@@ -160,7 +160,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
     events.RunnerClosed: runner_closes,
     events.MachinePaid: ec2_machine_ends,
     events.RunnerNotClosed: lambda: runner_closes(failing=Transient()),
-    events.NotRelaunched: demand_is_not_sent,
+    events.JobNotRelaunched: demand_is_not_sent,
     events.SweepSkipped: lambda: lost_before_its_job().sweep(),
     events.JobGivenUp: last_attempt,
     events.JobRetried: machine_fails_job,
