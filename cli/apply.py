@@ -8,20 +8,19 @@ from typing import Annotated
 
 import typer
 
-from adapters.ledger.runners import RunnerRows
 from cli.commands import DEFAULT_STACK
 from cli.lines import say, say_json
 from cli.options import AsJson, Local, Stack, Yes, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
-from fleet.job_event import instance_of
-from operations.apply import Applied, apply_config, check_lambda_pools
+from operations.apply import Applied, apply_to, check_lambda_pools
 from operations.executors import allowed_executors, refuse_executors
 from operations.gitlab_access import token_in, way_to
 from operations.plan import ConfigPlan, KeyChange, PoolChange, plan_config
+from operations.token_set import store_token
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}
-GIVE_ONE = "the stack has no GitLab token yet: give it one with --gitlab-token-env GITLAB_TOKEN"
+NONE_STORED = "the stack has no GitLab token yet: give it one with --gitlab-token-env GITLAB_TOKEN"
 TokenEnv = Annotated[
     str | None,
     typer.Option(
@@ -52,23 +51,14 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
     planned = plan_config(text, deployed)
     for line in plan_lines(planned) if not as_json else ():
         say(line)
-    make_sure(planned, yes=yes)
-    given = token_in(gitlab_token_env) if gitlab_token_env else None
+    confirm_removal(planned, yes=yes)
+    new_token = token_in(gitlab_token_env) if gitlab_token_env else None
     way = way_to(config.gitlab, path)
-    applied = apply_config(
-        text,
-        fleet=deployed.fleet,
-        runners=RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url)),
-        secrets=deployed.secrets,
-        gitlab=deployed.connect(config.gitlab.url, given or deployed.own_token(GIVE_ONE), way),
-        tls_ca=way.tls_ca or None,
-        pool_secret_prefix=deployed.pool_secret_prefix,
-        at=deployed.clock(),
-    )
-    if given and given != deployed.stored_token():
-        deployed.secrets.store_gitlab_token(deployed.gitlab_secret, given)
-        if not as_json:
-            say(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
+    token = new_token or deployed.own_token(NONE_STORED)
+    gitlab = deployed.connect(config.gitlab.url, token, way)
+    applied = apply_to(deployed, text, gitlab, tls_ca=way.tls_ca)
+    if new_token and store_token(deployed, new_token) and not as_json:
+        say(f"stored the GitLab token in the secret {deployed.gitlab_secret}")
     warnings = [str(warning) for warning in config.warnings]
     if as_json:
         facts = {"version": applied.version, "is_change": applied.is_change}
@@ -80,7 +70,7 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
         say(line)
 
 
-def make_sure(planned: ConfigPlan, *, yes: bool) -> None:
+def confirm_removal(planned: ConfigPlan, *, yes: bool) -> None:
     """Ask where a pool is removed. Raises `Refused` where there is no person to ask."""
     if not planned.removed or yes:
         return

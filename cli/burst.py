@@ -8,12 +8,12 @@ from rich.table import Table
 
 from cli.consoles import cell, console as open_console, hanging, verdict
 from cli.lines import say_json
+from cli.options import AsJson
 from cli.signals import cleaning_up, temporary_folder
 from local.burst.result import CEILING, BurstOptions, BurstResult, Progress
 from local.burst.run import burst as run_burst
 
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="How many jobs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Projects = Annotated[int, typer.Option("--projects", min=1, help="Projects that share the jobs.")]
 Credentials = Annotated[
     str, typer.Option("--credentials", help="Runner tokens of the machines: per-machine or shared.")
@@ -23,7 +23,7 @@ Ceiling = Annotated[int, typer.Option("--ceiling", min=1, help="Most machines at
 
 def burst(
     jobs: Jobs = 200,
-    as_json: Json = False,
+    as_json: AsJson = False,
     projects: Projects = 1,
     credentials: Credentials = "per-machine",
     ceiling: Ceiling = CEILING,

@@ -13,6 +13,7 @@ from rich.text import Text
 from cli.consoles import cell, console as open_console, joined, verdict
 from cli.lines import say, say_json
 from cli.machines import MachineForm, Machines, containers
+from cli.options import AsJson
 from cli.signals import cleaning_up
 from local.chaos.faults.catalogue import FAULTS, fault_named
 from local.chaos.faults.fault import Fault
@@ -20,7 +21,6 @@ from local.chaos.judge import ChaosResult
 from local.chaos.suite import Plan, run_suite
 from local.chaos.table import Line, by_fault
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 FaultName = Annotated[
     list[str] | None, typer.Option("--fault", help="Run this fault only; may be repeated.")
 ]
@@ -45,7 +45,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     seed: Seed = None,
     seeds: Seeds = 1,
     *,
-    as_json: Json = False,
+    as_json: AsJson = False,
     data: Data = None,
     at_once: AtOnce = PROCESSORS,
     machines: Machines = MachineForm.PROCESSES,

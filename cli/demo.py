@@ -1,7 +1,6 @@
 """`runner-fleet demo`: the main job, end to end, with no AWS account and no GitLab."""
 
 import time
-from typing import Annotated
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -20,6 +19,7 @@ from cli.consoles import (
 )
 from cli.lines import say_json
 from cli.machines import MachineForm, Machines, containers
+from cli.options import AsJson
 from cli.signals import cleaning_up, temporary_folder
 from cli.status_render import COLOURS
 from local.demo.run import Demo, DemoJob, DemoResult
@@ -27,10 +27,8 @@ from local.laptop import Laptop, LaptopOptions
 from operations.durations import duration
 from operations.trail import sentence_of
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
-
-def demo(as_json: Json = False, machines: Machines = MachineForm.PROCESSES) -> None:
+def demo(as_json: AsJson = False, machines: Machines = MachineForm.PROCESSES) -> None:
     """Run a pipeline on runners made for it, on this machine, and prove that nothing is left.
 
     Example: runner-fleet demo --json

@@ -11,7 +11,7 @@ from adapters.aws.clients import Clients, clients
 from adapters.gitlab.client import GitLab
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.lines import say, say_json
-from cli.options import AsJson, Local, Region, Stack
+from cli.options import AsJson, Local, Region, Stack, fleet_if_complete
 from fleet.errors import FleetError, Refused
 from operations.account import caller
 from operations.destroy import Removal, count_machines, destroy as remove_fleet, remains
@@ -64,7 +64,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     world = ctx.obj if isinstance(ctx.obj, DestroyWorld) else DestroyWorld()
     aws = world.aws(region)
     identity = caller(aws)
-    deployed = _deployed(stack, aws)
+    deployed = fleet_if_complete(find, stack, aws)
     removal = Removal(
         aws=aws,
         stack=stack,
@@ -77,7 +77,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     where = f"{stack} in account {identity.account}, {identity.region}"
     live = f"{where}: {count_machines(removal)} machines live"
     say(live, err=as_json)
-    _make_sure(world, stack, confirm)
+    _confirm_name(world, stack, confirm)
     removed = []
     for step in remove_fleet(removal):
         removed.append({"what": step.what, "names": step.names})
@@ -93,24 +93,14 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
     say(f"nothing of {stack} is left", err=as_json)
 
 
-def _make_sure(world: DestroyWorld, stack: str, confirm: str | None) -> None:
-    """The stack's name, typed or given. `Refused` for another name."""
+def _confirm_name(world: DestroyWorld, stack: str, confirm: str | None) -> None:
+    """Have the stack's name typed unless `confirm` is it. `Refused` for another name."""
     if confirm is None:
         if not world.asks:
             raise Refused(f"no terminal to ask: give --confirm {stack}")
         confirm = str(typer.prompt("Its jobs end and its history goes. Type the stack's name"))
     if confirm.strip() != stack:
         raise Refused("that is not the stack's name: nothing is removed", stack=stack)
-
-
-def _deployed(stack: str, aws: Clients) -> Deployed | None:
-    """The fleet, or None where its stack is gone or was never complete."""
-    try:
-        return find(stack, aws)
-    except Refused as error:
-        if "code" in error.facts:  # AWS may not be asked
-            raise
-        return None
 
 
 def _gitlab(deployed: Deployed | None, token_env: str) -> GitLab | None:

@@ -10,11 +10,10 @@ import typer
 from adapters.aws.clients import Clients, clients
 from cli.commands import DEFAULT_STACK, as_called, use_stack
 from cli.lines import say, say_json
-from cli.options import Local, Region, Stack
+from cli.options import AsJson, Local, Region, Stack
 from operations.doctor import Checked, Patient, examine
 from operations.fleet_handle import Deployed, find
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 File = Annotated[Path, typer.Option("--file", help="The fleet.toml to compare with the fleet's.")]
 MARKS = {"ok": "ok  ", "warning": "warn", "failure": "BAD "}
 
@@ -34,7 +33,7 @@ def doctor(
     region: Region = "",
     path: File = Path("fleet.toml"),
     _local: Local = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Examine the fleet, a line for each check; the exit code is 1 when something is bad.
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.commands import DEFAULT_STACK, as_called
 from cli.consoles import GAP, NARROW, ByWidth, cell, console, hanging, joined
 from cli.lines import say, say_json
-from cli.options import Local, Stack, job_named, reach
+from cli.options import AsJson, Local, Stack, job_named, reach
 from cli.status_render import COLOURS
 from operations.durations import duration
 from operations.explain import UnknownJob, explain_job
@@ -20,7 +20,6 @@ from operations.trail import Trail
 Job = Annotated[
     str, typer.Argument(help="A job's id, project#id, or the address of the job's page.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 TokenEnv = Annotated[
     str,
     typer.Option(

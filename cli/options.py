@@ -4,13 +4,13 @@ A command calls its parameter `_local` or `_as_json` where the option's callback
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from adapters.aws.clients import clients
+from adapters.aws.clients import Clients, clients
 from cli.commands import LAPTOP, STACK_VARIABLE, use_laptop, use_stack
 from cli.lines import say_in_json
 from fleet.errors import Refused
@@ -65,6 +65,21 @@ def reach(ctx: typer.Context, stack: str) -> Deployed:
     """The fleet of this stack, which messages name from now on."""
     use_stack(stack)
     return ctx.obj if isinstance(ctx.obj, Deployed) else find(stack, clients())
+
+
+def fleet_if_complete(
+    find_fleet: Callable[[str, Clients], Deployed], stack: str, aws: Clients
+) -> Deployed | None:
+    """The fleet of this stack; None where the stack is gone or was never complete.
+
+    Raises `Refused` where AWS may not be asked.
+    """
+    try:
+        return find_fleet(stack, aws)
+    except Refused as error:
+        if "code" in error.facts:
+            raise
+        return None
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,9 +11,8 @@ from adapters.aws.clients import Clients, clients
 from cli.apply import plan_lines
 from cli.commands import DEFAULT_STACK, use_stack
 from cli.lines import say, say_json
-from cli.options import Local, Region, Stack
+from cli.options import AsJson, Local, Region, Stack, fleet_if_complete
 from cli.validate import File, read_file
-from fleet.errors import Refused
 from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
 from operations.account import Caller, caller, quotas_of
@@ -29,8 +27,6 @@ from operations.plan import (
     plan_stack,
 )
 from operations.stacks import parameters_of
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +55,7 @@ def plan(
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
     _local: Local = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what deploy and apply would change, what the fleet costs, and which quotas are too small.
 
@@ -74,7 +70,7 @@ def plan(
     planned = WholePlan(
         account=identity,
         stack=plan_stack(aws, stack),
-        fleet=plan_config(text, _deployed(world, stack, aws)),
+        fleet=plan_config(text, fleet_if_complete(world.find, stack, aws)),
         quotas=shortages(config.pools, quotas_of(aws)),
         months=months(config.pools, has_snapshot=has_snapshot),
     )
@@ -128,13 +124,3 @@ def _pools(plan: ConfigPlan) -> str:
         return f"version {plan.after} is in force, nothing to apply"
     what = "" if plan.is_change else ", in which only comments differ"
     return f"`runner-fleet apply` puts version {plan.after} in force instead of {plan.before}{what}"
-
-
-def _deployed(world: PlanWorld, stack: str, aws: Clients) -> Deployed | None:
-    """The fleet; None before its stack is complete."""
-    try:
-        return world.find(stack, aws)
-    except Refused as error:
-        if "code" in error.facts:
-            raise
-        return None

@@ -15,7 +15,7 @@ from operations.init import token_page
 from operations.token_set import TokenSet, inspect_token, set_token
 
 LONGEST = 4096  # characters of standard input: a token is far shorter
-GIVE_ONE = "the stack has no GitLab token: run `runner-fleet token set`"
+NONE_STORED = "the stack has no GitLab token: run `runner-fleet token set`"
 app = typer.Typer(help="The token with which the fleet calls GitLab.", no_args_is_help=True)
 
 
@@ -55,7 +55,7 @@ def check(
     Example: runner-fleet token check
     """
     deployed = reach(ctx, stack)
-    inspected = inspect_token(deployed, deployed.own_token(GIVE_ONE))
+    inspected = inspect_token(deployed, deployed.own_token(NONE_STORED))
     _show(inspected, as_json=as_json)
     if not inspected.is_good:
         raise Refused("the token may not do all that the fleet needs: `runner-fleet token set`")

@@ -12,10 +12,9 @@ from adapters.gitlab.client import GitLab, GitLabProject
 from adapters.gitlab.hooks import HookTarget
 from adapters.gitlab.values import GitLabJob
 from adapters.gitlab.way import Way
-from adapters.ledger.runners import RunnerRows
-from cli.apply import lines as applied_lines, make_sure, plan_lines
+from cli.apply import confirm_removal, lines as applied_lines, plan_lines
 from cli.commands import DEFAULT_STACK, use_stack
-from cli.deploy import packed
+from cli.deploy import Parameters, packed
 from cli.doctor import show
 from cli.image import BuildChoice, ImageWorld, build_images, put_to_use
 from cli.lines import say
@@ -29,7 +28,7 @@ from fleet.job_event import instance_of
 from infra.package import sources_version
 from operations import images
 from operations.account import caller
-from operations.apply import apply_config, check_lambda_pools
+from operations.apply import apply_to, check_lambda_pools
 from operations.deploy import Deployment, check, deploy
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelineProject, run_pipeline, tested
@@ -39,14 +38,11 @@ from operations.gitlab_reach import check_reach
 from operations.image_ages import kinds_to_build
 from operations.plan import plan_config, plan_stack
 from operations.stacks import parameters_of
+from operations.token_set import store_token
 from operations.webhooks import HookAddress, register_once, wiring
 
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds the GitLab token.")
-]
-Parameters = Annotated[
-    list[str] | None,
-    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of infra/template.yaml."),
 ]
 TestProject = Annotated[
     str | None,
@@ -184,19 +180,9 @@ def _apply(run: _UpRun) -> Iterator[str]:
     check_lambda_pools(run.config, wall=deployed.lambda_wall, largest=deployed.largest_runner)
     planned = plan_config(run.text, deployed)
     yield from plan_lines(planned)
-    make_sure(planned, yes=run.yes)
-    applied = apply_config(
-        run.text,
-        fleet=deployed.fleet,
-        runners=RunnerRows(deployed.table, deployed.mailboxes, instance_of(run.config.gitlab.url)),
-        secrets=deployed.secrets,
-        gitlab=run.gitlab,
-        tls_ca=run.way.tls_ca or None,
-        pool_secret_prefix=deployed.pool_secret_prefix,
-        at=deployed.clock(),
-    )
-    if run.token != deployed.stored_token():
-        deployed.secrets.store_gitlab_token(deployed.gitlab_secret, run.token)
+    confirm_removal(planned, yes=run.yes)
+    applied = apply_to(deployed, run.text, run.gitlab, tls_ca=run.way.tls_ca)
+    if store_token(deployed, run.token):
         yield "stored the GitLab token"
     yield from applied_lines(applied)
 

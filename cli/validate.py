@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.lines import say, say_json
+from cli.options import AsJson
 from fleet.config.limits import LARGEST
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import Refused
@@ -27,7 +28,6 @@ Live = Annotated[
 TokenEnv = Annotated[
     str, typer.Option("--token-env", help="Environment variable that holds that token.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 MARKS = {True: "yes", False: "NO", None: "?"}
 
 

@@ -17,6 +17,7 @@ from fleet.config.reading import FleetConfig, raw_tables, read_config
 from fleet.config.values import duration_text
 from fleet.errors import Refused
 from fleet.job_event import instance_of
+from operations.fleet_handle import Deployed
 from operations.pool_records import PoolRecords, end_pool
 
 # Reconcile routes the jobs of a removed pool again within minutes, as soon as GitLab answers.
@@ -113,9 +114,9 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
     fleet.store_config(wanted)
     ended = tuple(pool for pool in leaving_pools if end_pool(runners, pool, at=at))
     deleted = tuple(pool for pool in ended if records.delete(pool))
-    left = replace(wanted, leaving=tuple(pool for pool in leaving_pools if pool not in ended))
-    if left != wanted:
-        fleet.store_config(left)
+    remaining = replace(wanted, leaving=tuple(pool for pool in leaving_pools if pool not in ended))
+    if remaining != wanted:
+        fleet.store_config(remaining)
     _drop_holds_and_back_offs(fleet, config)
     fleet.forget_token_life()
     for trouble in fleet.troubles():
@@ -129,9 +130,24 @@ def apply_config(  # noqa: PLR0913  # one collaborator for each place that it wr
         records_made=records_changed.made,
         records_updated=records_changed.updated,
         records_deleted=deleted,
-        leaving=left.leaving,
+        leaving=remaining.leaving,
         watched=tuple(project.path for project in watched),
         notes=records_changed.notes,
+    )
+
+
+def apply_to(deployed: Deployed, text: str, gitlab: GitLab, *, tls_ca: str) -> Applied:
+    """Put the text in force on a deployed fleet: see `apply_config`. `tls_ca` may be empty."""
+    instance = instance_of(read_config(text).gitlab.url)
+    return apply_config(
+        text,
+        fleet=deployed.fleet,
+        runners=RunnerRows(deployed.table, deployed.mailboxes, instance),
+        secrets=deployed.secrets,
+        gitlab=gitlab,
+        pool_secret_prefix=deployed.pool_secret_prefix,
+        at=deployed.clock(),
+        tls_ca=tls_ca or None,
     )
 
 

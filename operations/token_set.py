@@ -43,9 +43,7 @@ def set_token(deployed: Deployed, token: str) -> TokenSet:
     inspected = inspect_token(deployed, token)
     if not inspected.is_good:
         return inspected
-    is_change = token != deployed.stored_token()
-    if is_change:
-        deployed.secrets.store_gitlab_token(deployed.gitlab_secret, token)
+    is_change = store_token(deployed, token)
     fleet = deployed.fleet
     fleet.forget_token_life()
     for trouble in fleet.troubles():
@@ -54,6 +52,14 @@ def set_token(deployed: Deployed, token: str) -> TokenSet:
     return TokenSet(
         user=inspected.user, claims=inspected.claims, is_stored=True, is_change=is_change
     )
+
+
+def store_token(deployed: Deployed, token: str) -> bool:
+    """Store the fleet's GitLab token; whether it was another before."""
+    if token == deployed.stored_token():
+        return False
+    deployed.secrets.store_gitlab_token(deployed.gitlab_secret, token)
+    return True
 
 
 def _gitlab(deployed: Deployed, token: str) -> tuple[FleetConfig, GitLab]:
