@@ -182,6 +182,7 @@ def test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was(account: Account)
 
 
 def test_it_may_be_run_again(account: Account) -> None:
+    assert account.destroy("--confirm", GONE).exit_code == 0
     before = everything(account)
     result = account.destroy("--confirm", GONE, "--json")
     said = json.loads(result.stdout)
