@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from cli.consoles import cell, console as open_console, hanging, verdict
+from cli.consoles import cell, console as open_console, hanging, ok_or_not
 from cli.lines import say_json
 from cli.options import AsJson
 from cli.signals import cleaning_up, temporary_folder
@@ -81,4 +81,4 @@ def _show(console: Console, result: BurstResult) -> None:
         console.print(line)
     for problem in result.problems:
         console.print(hanging(cell("problem ", style="red"), cell(problem)))
-    console.print(verdict(result.ok))
+    console.print(ok_or_not(result.ok))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.consoles import cell, console as open_console, joined, verdict
+from cli.consoles import cell, console as open_console, joined, ok_or_not
 from cli.lines import say, say_json
 from cli.machines import MachineForm, Machines, containers
 from cli.options import AsJson
@@ -108,7 +108,7 @@ def _show(console: Console, row: ChaosResult, *, trail: bool) -> None:
         f"{row.launched:2} machines, {row.seconds:5.1f} s"
         f"{'' if row.injected else ', the fault did not strike'}"
     )
-    console.print(joined(verdict(row.ok), numbers), soft_wrap=True)
+    console.print(joined(ok_or_not(row.ok), numbers), soft_wrap=True)
     for line in (*row.problems, *(row.trail if trail else ())):
         console.print(f"       {line}", soft_wrap=True)
 

@@ -41,7 +41,7 @@ def joined(*cells: Text) -> Text:
     return Text.assemble(*cells, no_wrap=False, overflow="fold")
 
 
-def verdict(ok: bool) -> Text:
+def ok_or_not(ok: bool) -> Text:
     """Whether a run went well."""
     return cell("ok", style="green") if ok else cell("not ok", style="red")
 

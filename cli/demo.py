@@ -15,7 +15,7 @@ from cli.consoles import (
     joined,
     listing,
     machine_word,
-    verdict,
+    ok_or_not,
 )
 from cli.lines import say_json
 from cli.machines import MachineForm, Machines, containers
@@ -74,7 +74,7 @@ def _show(console: Console, result: DemoResult) -> None:
     )
     for problem in result.problems:
         console.print(hanging(cell("problem ", style="red"), cell(problem)))
-    console.print(joined(verdict(result.ok), cell(f" in {result.seconds:.1f} s")))
+    console.print(joined(ok_or_not(result.ok), cell(f" in {result.seconds:.1f} s")))
 
 
 def _table(jobs: tuple[DemoJob, ...]) -> RenderableType:

@@ -1,7 +1,7 @@
 """The steps of a job's history: what happened, when, and the facts of it. Pure.
 
 The fleet writes its steps into the job's row, a machine into its report; `explain` shows both.
-Rules and verdicts read the fields; only `explain` makes words of them.
+Rules read the fields; only `explain` makes words of them.
 """
 
 from collections.abc import Mapping, Sequence
