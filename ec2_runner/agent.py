@@ -161,9 +161,9 @@ def _set_timer(dead_man: Path | None, expires_at: datetime) -> None:
 
 
 def _docker_is_up(machine: AgentSetup) -> bool:
-    give_up = machine.clock() + timedelta(seconds=DOCKER_WITHIN_S)
+    deadline = machine.clock() + timedelta(seconds=DOCKER_WITHIN_S)
     while not machine.docker_answers():
-        if machine.clock() >= give_up:
+        if machine.clock() >= deadline:
             return False
         machine.pause(0.5)
     return True

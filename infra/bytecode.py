@@ -14,14 +14,14 @@ from tempfile import TemporaryDirectory
 
 Command = tuple[str, ...]
 _SCRIPT = Path(__file__).with_name("bytecode_script.py")
-_SAYS = "import sys; print('{}.{}'.format(*sys.version_info))"
+_PRINT_VERSION = "import sys; print('{}.{}'.format(*sys.version_info))"
 _LONGEST_S = 300.0  # uv may have to fetch it
 
 
 def python_of(version: tuple[int, int]) -> Command | None:
-    """What runs a Python of this version: this one, one on PATH, or uv's; None where none is."""
+    """The command of a Python of this version: this one, one on PATH, or uv's; None without one."""
     wanted = "{}.{}".format(*version)
-    return next((found for found in _candidates(wanted) if _runs(found, wanted)), None)
+    return next((command for command in _candidates(wanted) if _runs(command, wanted)), None)
 
 
 def compiled(modules: Mapping[str, Path], python: Command) -> dict[str, bytes]:
@@ -53,10 +53,14 @@ def _candidates(wanted: str) -> Iterator[Command]:
 
 
 def _runs(command: Command, wanted: str) -> bool:
-    """Whether it is there: a name on PATH may stand for a version that is not installed."""
+    """Whether it runs this version: a name on PATH may stand for one that is not installed."""
     try:
         done = subprocess.run(
-            [*command, "-c", _SAYS], capture_output=True, text=True, timeout=_LONGEST_S, check=False
+            [*command, "-c", _PRINT_VERSION],
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -33,7 +33,7 @@ class ImageSources:
 
     @property
     def given(self) -> Mapping[str, str]:
-        """The digests of the files of the build machine, by their names."""
+        """The digest of each file of the build machine, by its name."""
         return {
             name: _digest({name: content})
             for name, content in self.files.items()
@@ -41,7 +41,7 @@ class ImageSources:
         }
 
     def zip(self) -> bytes:
-        """For CodeBuild, whose source it is."""
+        """The files as a zip, the source of a CodeBuild project."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in sorted(self.files.items()):
@@ -52,7 +52,7 @@ class ImageSources:
         return packed.getvalue()
 
     def tar(self) -> bytes:
-        """For an engine at hand."""
+        """The files as a tar, the build context of a Docker engine."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for name, content in sorted(self.files.items()):
@@ -63,10 +63,10 @@ class ImageSources:
 
 
 def image_sources(root: Path = ROOT, *, given: Mapping[str, Path] | None = None) -> ImageSources:
-    """The context from the sources below `root`.
+    """The build's context from the sources below `root`.
 
-    `given`: files of the build machine by the names that the Dockerfile knows, `gitlab-runner` and
-    `ca.crt`.
+    `given`: files of the build machine for the context's folder `given/`, by the names that the
+    Dockerfile knows: `gitlab-runner` and `ca.crt`.
     """
     folder = root / "infra"
     files = {"Dockerfile": folder / DOCKERFILE.name}

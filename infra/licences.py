@@ -55,8 +55,8 @@ def licensed(requirements: Path = REQUIREMENTS) -> Iterator[Licensed]:
 def document() -> str:
     """The text of docs/licences.md."""
     rows = [
-        f"| {used.name} | {used.version} | {used.licence} | {ARGUED.get(used.name, '')} |"
-        for used in licensed()
+        f"| {each.name} | {each.version} | {each.licence} | {ARGUED.get(each.name, '')} |"
+        for each in licensed()
     ]
     return "\n".join([_HEAD, *rows, ""])
 

@@ -13,7 +13,7 @@ from infra.package import ROOT, TEMPLATE
 DOCUMENT = ROOT / "docs" / "permissions.md"
 Statement = Mapping[str, Any]
 
-# What needs a statement, by its `Sid`.
+# Why a role needs a statement, by its `Sid`.
 REASONS = {
     "CallOwnFunction": "its task states",
     "CallSweep": "sweep ends what outlived a launch; reconcile's machine calls it every minute",
@@ -92,8 +92,8 @@ def statements(template: Mapping[str, Any], role: str) -> Iterator[Statement]:
     resources = template["Resources"]
     body = resources[role]["Properties"]
     for policy in body.get("Policies", []):
-        _, given, _ = policy.get("Fn::If", (None, policy, None))  # where a parameter asks for it
-        yield from given["PolicyDocument"]["Statement"]
+        _, chosen, _ = policy.get("Fn::If", (None, policy, None))  # where a parameter asks for it
+        yield from chosen["PolicyDocument"]["Statement"]
     for managed in body.get("ManagedPolicyArns", []):
         yield from resources[managed["Ref"]]["Properties"]["PolicyDocument"]["Statement"]
     for resource in resources.values():

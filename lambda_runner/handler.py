@@ -26,8 +26,8 @@ from fleet.times import in_utc
 from lambda_runner.sandbox import LambdaSandbox
 
 CLIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard"})
-# Kept free before Lambda ends the sandbox, on top of what stopping a job takes.
-TO_SAY_GOODBYE = timedelta(seconds=3)
+# For the last report, before Lambda ends the sandbox and besides what stopping a job takes.
+FOR_LAST_REPORT = timedelta(seconds=3)
 DUPLICATE = "duplicate"
 LATE = "late"
 UNCLEAN = 70  # the exit code of a runtime that is given up
@@ -110,7 +110,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     if invocation.until is not None and datetime.now(UTC) >= invocation.until:
         return {"runner_id": invocation.runner_id, "outcome": LATE, "job_id": None}
     settings = RunnerSettings.of(os.environ)
-    left = timedelta(milliseconds=context.get_remaining_time_in_millis())
+    remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
     setup = InvocationSetup(
         settings=settings,
         mailbox=Mailbox(
@@ -119,7 +119,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
             invocation.mailbox,
             KmsCipher(boto3.client("kms", config=CLIENT), settings.mailbox_key),
         ),
-        ends_at=datetime.now(UTC) + left - TO_SAY_GOODBYE,
+        ends_at=datetime.now(UTC) + remaining - FOR_LAST_REPORT,
         sandbox=LambdaSandbox(settings.work_dir, Family(all_children=True)),
         environment=os.environ,
         project=invocation.project,
@@ -159,8 +159,8 @@ def serve(runner_id: str, setup: InvocationSetup) -> Served:
         if unclean:
             reporter.report(status=replace(booted, outcome=Outcome.NO_JOB, detail=unclean))
         else:
-            strange = _take_and_run(setup, reporter)
-            unclean = setup.sandbox.clean() or strange
+            foreign = _take_and_run(setup, reporter)
+            unclean = setup.sandbox.clean() or foreign
         done = replace(reporter.status, state=MachineState.DONE)
         detail = unclean or done.detail
         reporter.report(
@@ -171,10 +171,10 @@ def serve(runner_id: str, setup: InvocationSetup) -> Served:
 
 
 def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> str | None:
-    """Wait for the credential and run the job that GitLab gives.
+    """Wait for the credential and run the job that GitLab gives; why no other may follow, or None.
 
-    Why no other job may follow in this sandbox, or None: GitLab gives a runner that serves several
-    projects whatever job comes first.
+    GitLab gives a runner that serves several projects whatever job comes first: after a job of
+    another project than the sandbox is for, no other may follow.
     """
     booted = reporter.status
     wait = timedelta(seconds=setup.settings.boot_deadline_s)

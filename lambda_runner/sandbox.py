@@ -59,17 +59,17 @@ class LambdaSandbox:
             self._folder,
             *(folder for folder in SHARED_FOLDERS if _IS_ALONE and folder.is_dir()),
         ]
-        left = [str(folder) for folder in folders if not wipe(folder, within_s=FILES_S)]
-        return f"files of an earlier job are left in {', '.join(left)}" if left else None
+        unclean = [str(folder) for folder in folders if not wipe(folder, within_s=FILES_S)]
+        return f"files of an earlier job are left in {', '.join(unclean)}" if unclean else None
 
 
 def _end_all(family: Family) -> bool:
     """Kill every process that this user may kill, at once: none can start another in between."""
-    give_up = time.monotonic() + PROCESSES_S
-    while time.monotonic() < give_up:
+    deadline = time.monotonic() + PROCESSES_S
+    while time.monotonic() < deadline:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(-1, signal.SIGKILL)
-        if family.end(within_s=give_up - time.monotonic()) and not others_of_this_user():
+        if family.end(within_s=deadline - time.monotonic()) and not others_of_this_user():
             return True
         time.sleep(0.001)
     return False
@@ -81,16 +81,16 @@ def end_memory() -> bool:
     They outlive every process that made them.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    for number in _left_in_memory("shm"):
+    for number in _ids_in_memory("shm"):
         libc.shmctl(number, _IPC_RMID, None)
-    for number in _left_in_memory("msg"):
+    for number in _ids_in_memory("msg"):
         libc.msgctl(number, _IPC_RMID, None)
-    for number in _left_in_memory("sem"):
+    for number in _ids_in_memory("sem"):
         libc.semctl(number, 0, _IPC_RMID)
-    return not any(_left_in_memory(kind) for kind in ("shm", "msg", "sem"))
+    return not any(_ids_in_memory(kind) for kind in ("shm", "msg", "sem"))
 
 
-def _left_in_memory(kind: str) -> list[int]:
+def _ids_in_memory(kind: str) -> list[int]:
     """The ids of one kind. Source: proc(5), /proc/sysvipc: a head, then lines of key and id."""
     try:
         lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]

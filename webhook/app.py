@@ -136,7 +136,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _refuse(request: Request, exc: Exception) -> JSONResponse:
-    """An error of ours as an HTTP answer and a log line."""
+    """A `FleetError` as an HTTP answer and a log line."""
     if isinstance(exc, BadDelivery):
         emit(DeliveryRefused(status=exc.status, reason=str(exc)), level=WARNING)
         return _answer(exc.status, str(exc))
@@ -219,9 +219,9 @@ def _asgi(world: WebhookWorld) -> Mangum:
 
 
 def prepare(environment: Mapping[str, str]) -> None:
-    """Make what requests need now if Lambda keeps a snapshot of this process, else at the first.
+    """Make the app now if Lambda takes a snapshot of this process; else the first request does.
 
-    Nothing that is made reads a secret, a clock or a random number.
+    Making it reads no secret, no clock and no random number.
     """
     if environment.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         _asgi(wiring())

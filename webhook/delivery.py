@@ -109,16 +109,16 @@ class _Signed:
 
     @classmethod
     def read(cls, headers: Mapping[str, str], body: bytes, at: datetime) -> "_Signed | None":
-        """None without a fresh signature. Read once for all secrets."""
+        """The signed text, read once for all secrets; None without a fresh signature."""
         message_id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        given = tuple(headers.get("webhook-signature", "").split())
-        if not message_id or not given or not re.fullmatch(r"[0-9]{1,12}", stamp):
+        signatures = tuple(headers.get("webhook-signature", "").split())
+        if not message_id or not signatures or not re.fullmatch(r"[0-9]{1,12}", stamp):
             return None
         if abs(at.timestamp() - int(stamp)) > TOLERANCE.total_seconds():
             return None  # as numbers: most of them are no date
         sent_at = datetime.fromtimestamp(int(stamp), UTC)
         try:
-            return cls(message_id=message_id, at=sent_at, text=body.decode(), signatures=given)
+            return cls(message_id=message_id, at=sent_at, text=body.decode(), signatures=signatures)
         except UnicodeDecodeError:
             return None
 
@@ -137,7 +137,7 @@ def _is_signed(signed: _Signed | None, secret: str) -> bool:
 def _is_among(wanted: str, candidates: Iterable[str]) -> bool:
     """Whether a candidate equals it, compared in constant time."""
     wanted_bytes = _bytes(wanted)
-    matches = [hmac.compare_digest(wanted_bytes, _bytes(each)) for each in candidates]
+    matches = [hmac.compare_digest(wanted_bytes, _bytes(candidate)) for candidate in candidates]
     return any(matches)
 
 
@@ -201,5 +201,5 @@ def _project_path(hook: JobHook, base: str) -> str:
 
 def _delivery_id(headers: Mapping[str, str], body: bytes) -> str:
     """The same id each time GitLab sends a delivery. Its two UUID headers differ."""
-    given = headers.get("idempotency-key") or headers.get("webhook-id")
-    return given[:255] if given else sha256(body).hexdigest()
+    key = headers.get("idempotency-key") or headers.get("webhook-id")
+    return key[:255] if key else sha256(body).hexdigest()

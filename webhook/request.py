@@ -49,10 +49,11 @@ class _Context(_GatewayPart):
 
 class _GatewayEvent(_GatewayPart):
     context: _Context = Field(alias="requestContext")
-    method: _Method | None = Field(alias="httpMethod", default=None)  # this and the next: format
-    path: _Path | None = None  # 1.0 and a load balancer
+    # A method and a path here: format 1.0, or a load balancer.
+    method: _Method | None = Field(alias="httpMethod", default=None)
+    path: _Path | None = None
     headers: Mapping[str, _Text] | None = None
-    each_header: Mapping[str, list[_Text]] | None = Field(alias="multiValueHeaders", default=None)
+    multi_headers: Mapping[str, list[_Text]] | None = Field(alias="multiValueHeaders", default=None)
     body: str | None = None
     is_base64: bool | None = Field(alias="isBase64Encoded", default=None)
 
@@ -109,7 +110,7 @@ class HttpRequest:
 
 
 def _without(stage: str | None, path: str) -> str:
-    """An HTTP API puts the stage before the path, unless it is the default one."""
+    """The path without the stage, which an HTTP API puts before it unless it is the default."""
     first, slash, rest = path.removeprefix("/").partition("/")
     return f"/{rest}" if slash and first == stage else path or "/"
 
@@ -117,8 +118,8 @@ def _without(stage: str | None, path: str) -> str:
 def _headers(request: _GatewayEvent) -> Mapping[str, str]:
     single = {name: [value] for name, value in (request.headers or {}).items()}
     joined: dict[str, list[str]] = {}
-    for name, values in (request.each_header or single).items():
-        if name.lower() in DELIVERY_HEADERS:  # no other one can be at fault
+    for name, values in (request.multi_headers or single).items():
+        if name.lower() in DELIVERY_HEADERS:  # another cannot fail the request
             joined.setdefault(name.lower(), []).extend(values)
     headers = {name: ",".join(values) for name, values in joined.items()}
     if sum(map(len, headers.values())) > MAX_HEADERS:
