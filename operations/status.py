@@ -241,14 +241,13 @@ def _images(deployed: Deployed, config: FleetConfig) -> tuple[ImageFacts, ...]:
 def _discoveries(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[JobDiscovery, ...]:
     """How the fleet learned of jobs. The index has no steps: each is read from its own row."""
     rows = deployed.jobs.rows([row.job.key for row in recent])
-    names = {key: {step.name for step in row.steps} for key, row in rows.items()}
+    histories = [{step.name for step in row.steps} for row in rows.values()]
     return tuple(
         JobDiscovery(
-            by_webhook=StepName.WEBHOOK_RECEIVED in names[key],
-            is_listed=StepName.RECONCILE_FOUND in names[key],
-            has_run=row.job.status >= JobStatus.RUNNING,
+            by_webhook=StepName.WEBHOOK_RECEIVED in names,
+            is_listed=StepName.RECONCILE_FOUND in names,
         )
-        for key, row in rows.items()
+        for names in histories
     )
 
 

@@ -149,7 +149,6 @@ class JobDiscovery:
 
     by_webhook: bool  # any webhook of it arrived
     is_listed: bool  # reconcile read it in GitLab's list first
-    has_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
