@@ -12,6 +12,7 @@ from typing import Any
 
 from fleet.reasons import Reason
 from fleet.times import HasUtcTimes, in_utc
+from fleet.usage import Usage
 
 # Steps of one row at most: it is one item of DynamoDB, of at most 400 KB.
 MOST = 60
@@ -49,7 +50,7 @@ class StepName(StrEnum):
     DRAINED = "drained"
     STOPPED = "stopped"  # `detail`: how, and why
     JOB_FINISHED = "job_finished"
-    USED = "used"  # `detail`: processor, memory, network and disk, as its machine saw them
+    USED = "used"  # `usage`: of its machine
     RUNNER_EXITED = "runner_exited"
     SUCCESS = "success"  # GitLab's words for the end of a job
     FAILED = "failed"
@@ -119,6 +120,7 @@ class Step(HasUtcTimes):
     retried_as: int | None = None  # the job that runs this one again
     outcome: Outcome | None = None
     count: int | None = None  # of steps that were left out
+    usage: Usage | None = None  # what the job used
     detail: str | None = None  # words of GitLab, AWS or a machine
 
     def item(self) -> dict[str, Any]:
@@ -137,6 +139,8 @@ class Step(HasUtcTimes):
             facts["failure"] = facts.pop("reason", None) or facts.get("failure")
         for fact, kind in (("reason", Reason), ("cause", Reason), ("outcome", Outcome)):
             facts[fact] = kind(facts[fact]) if facts.get(fact) in _WORDS[kind] else None
+        if "usage" in facts:
+            facts["usage"] = _usage(facts["usage"])
         return cls(at=datetime.fromisoformat(item["at"]), name=StepName(name), **facts)
 
     @classmethod
@@ -148,9 +152,10 @@ class Step(HasUtcTimes):
         return cls(
             at=in_utc(datetime.fromisoformat(item["at"])),
             name=name,
-            job_id=job_number(item.get("job_id")),
+            job_id=whole_number(item.get("job_id")),
             outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
             detail=bounded_text(item.get("detail")),
+            usage=_usage(item["usage"]) if "usage" in item else None,
         )
 
 
@@ -162,11 +167,17 @@ class Undated:
     job_id: int | None = None
     outcome: Outcome | None = None
     detail: str | None = None
+    usage: Usage | None = None
 
     def dated(self, at: datetime) -> Step:
         """The step, at its time."""
         return Step(
-            at=at, name=self.name, job_id=self.job_id, outcome=self.outcome, detail=self.detail
+            at=at,
+            name=self.name,
+            job_id=self.job_id,
+            outcome=self.outcome,
+            detail=self.detail,
+            usage=self.usage,
         )
 
 
@@ -194,7 +205,7 @@ def bounded_text(words: object) -> str | None:
     return "".join(letter if letter.isprintable() else " " for letter in cut)
 
 
-def job_number(number: Any) -> int | None:
+def whole_number(number: Any) -> int | None:
     """A machine's whole number; None where it wrote none. Raises `ValueError` for another one.
 
     A number of DynamoDB may have 126 digits, and a text may have any number of them.
@@ -208,12 +219,25 @@ def job_number(number: Any) -> int | None:
 
 _FACTS = tuple(name for name in Step.__dataclass_fields__ if name not in {"at", "name"})
 _NAMES = frozenset(StepName)
+_OF_USAGE = ("memory_peak", "received", "sent", "disk_left")  # bytes
 _WORDS: dict[type[StrEnum], frozenset[StrEnum]] = {
     kind: frozenset(kind) for kind in (Reason, Outcome)
 }
 
 
+def _usage(item: object) -> Usage:
+    """The usage that a machine wrote: whole numbers, the time of its processors in ms."""
+    if not isinstance(item, Mapping):
+        raise TypeError("no usage")
+    numbers = {name: whole_number(item.get(name)) for name in _OF_USAGE}
+    cpu_ms = whole_number(item.get("cpu_ms"))
+    return Usage(cpu_s=None if cpu_ms is None else cpu_ms / 1000, **numbers)
+
+
 def _plain(fact: object) -> object:
+    if isinstance(fact, Usage):
+        cpu_ms = None if fact.cpu_s is None else round(fact.cpu_s * 1000)
+        return _present({"cpu_ms": cpu_ms} | {name: getattr(fact, name) for name in _OF_USAGE})
     if isinstance(fact, StrEnum):
         return fact.value
     return fact[:LONGEST] if isinstance(fact, str) else fact

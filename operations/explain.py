@@ -12,7 +12,6 @@ from fleet.config.reading import FleetConfig, PoolConfig
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report
-from fleet.machine.usage import read_usage
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.past import seconds_between
 from fleet.rules.controls import ceiling_of, in_force, pause_of
@@ -21,8 +20,8 @@ from fleet.rules.problems import ignored
 from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_machine
 from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest
-from fleet.steps import StepName
 from fleet.trouble import Trouble
+from fleet.usage import Usage
 from operations.fleet_handle import Deployed
 from operations.last_line import last_line
 from operations.trail import Trail, hops_of, launched_for, sentence_of, word_of
@@ -134,6 +133,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
     diagnosis = diagnose(facts)
     last = last_line(facts, diagnosis, refused=pool_row.refused if pool_row else None)
     ended = row.finished_at or (row.changed_at if is_over else None)
+    usage = _usage(row, report)
     return Trail(
         job_id=job.job_id,
         name=job.name,
@@ -150,18 +150,24 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         standing=diagnosis.standing.value,
         verdict=last.sentence,
         do=last.do,
-        size_hint=_size_hint(row, report, pool),
+        size_hint=_size_hint(row, usage, pool),
+        usage=usage,
     )
 
 
-def _size_hint(row: JobRow, report: Report | None, pool: PoolConfig | None) -> str | None:
-    """Whether another size of machine is better, by what the job used of its own."""
+def _usage(row: JobRow, report: Report | None) -> Usage | None:
+    """What the job used of its last machine, by the machine's own report."""
     steps = [*row.steps, *(report.steps if report else ())]
-    used = [step.detail or "" for step in steps if step.name is StepName.USED]
-    if not used or row.capacity is None:
+    usages = [step.usage for step in steps if step.usage is not None]
+    return usages[-1] if usages else None
+
+
+def _size_hint(row: JobRow, usage: Usage | None, pool: PoolConfig | None) -> str | None:
+    """Whether another size of machine is better, by what the job used of its own."""
+    if usage is None or row.capacity is None:
         return None
     ran_s = seconds_between(row.started_at, row.finished_at)
-    fit = decide_fit(read_usage(used[-1]), size_of_machine(pool, row.capacity), ran_s)
+    fit = decide_fit(usage, size_of_machine(pool, row.capacity), ran_s)
     return HINTS[fit] if fit in {SizeHint.SMALLER, SizeHint.LARGER} else None
 
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 from fleet.job_event import instance_of
-from fleet.machine.usage import read_usage
 from fleet.model import JobKey
 from fleet.past import NANO, PastRun
 from fleet.rules.costs import parts_of
@@ -17,7 +16,7 @@ from fleet.rules.right_size import (
     share_of_memory,
     size_of_machine,
 )
-from fleet.steps import StepName
+from fleet.usage import Usage
 from operations.fleet_handle import Deployed
 from operations.trail import Trail
 
@@ -45,8 +44,7 @@ class JobUse:
 def job_use(deployed: Deployed, trail: Trail) -> JobUse:
     """What a job used, by its machine's report, and what its machine cost once that has ended."""
     run = _run_of(deployed, trail.job_id)
-    line = next((hop.sentence for hop in trail.hops if hop.step == StepName.USED), "")
-    usage = read_usage(line)
+    usage = trail.usage or Usage()
     capacity = run.capacity if run else None
     pool = deployed.config().pool(trail.pool) if trail.pool else None
     size = size_of_machine(pool, capacity)

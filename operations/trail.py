@@ -11,6 +11,7 @@ from fleet.machine.mailbox import Report
 from fleet.model import JobStatus
 from fleet.reasons import SENTENCES, Reason
 from fleet.steps import Step, StepName
+from fleet.usage import Usage
 
 # The label of every step.
 LABELS: Mapping[StepName, str] = {
@@ -101,10 +102,12 @@ class Trail:
     verdict: str  # what it waits for, or how it ended
     do: str  # what to do about it; empty: nothing
     size_hint: str | None = None  # whether another size of machine is better
+    usage: Usage | None = None  # what it used of its machine
 
     def to_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         plain = asdict(self)
+        del plain["usage"]  # its hop says it
         plain["hops"] = [hop | {"at": hop["at"].isoformat()} for hop in plain["hops"]]
         return plain
 
@@ -178,6 +181,7 @@ _WORDS: Mapping[StepName, Callable[[Step], str]] = {
     StepName.WEBHOOK_RECEIVED: lambda step: _joined(", ", step.detail, step.delivery_id),
     StepName.PIPELINE_READ: lambda step: f"with job {step.job_id}" if step.job_id else "",
     StepName.RETRY: _retried,
+    StepName.USED: lambda step: str(step.usage or ""),
     StepName.ROUTED: lambda step: f"to pool {step.pool}" if step.pool else "",
     StepName.DEMAND_SENT: _sent,
     StepName.LAUNCHED: _launched,

@@ -76,8 +76,8 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
             shift = _Shift(credential, workplace, reporter, notice)
             end = shift.work(runner)
         if workplace.meter and end.job_id is not None:
-            used = str(workplace.meter.usage())
-            reporter.step(StepName.USED, job_id=end.job_id, detail=used)
+            usage = workplace.meter.usage()
+            reporter.step(StepName.USED, job_id=end.job_id, usage=usage)
         if end.outcome is Outcome.SYSTEM_FAILURE and not end.started:
             end = replace(end, detail=f"{spec.binary}: {end.detail}")
     except (Refused, OSError) as exc:  # a full disk, for one

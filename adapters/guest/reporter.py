@@ -1,4 +1,4 @@
-"""Keeps the ledger's picture of this machine fresh: a heartbeat, and every change at once."""
+"""Reports this machine into its mailbox: a heartbeat, and every change at once."""
 
 import threading
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from adapters.guest.background import Background
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState, Order, Report
 from fleet.steps import Outcome, Step, StepName, Undated
+from fleet.usage import Usage
 
 RETRY_S = 2.0  # after a report that the mailbox did not take
 GOODBYE_TRIES = 5
@@ -87,9 +88,17 @@ class Reporter(Background):
             self._outbox.unsent += [step.dated(at) for step in steps]
         self._news.set()
 
-    def step(self, name: StepName, *, job_id: int | None = None, detail: str | None = None) -> None:
+    def step(
+        self,
+        name: StepName,
+        *,
+        job_id: int | None = None,
+        detail: str | None = None,
+        usage: Usage | None = None,
+    ) -> None:
         """Send a step and leave the status as it is."""
-        self.report(Undated(name=name, job_id=job_id, detail=detail), status=self._outbox.status)
+        step = Undated(name=name, job_id=job_id, detail=detail, usage=usage)
+        self.report(step, status=self._outbox.status)
 
     def end(self) -> None:
         """Send the rest, in a few tries, and stop."""

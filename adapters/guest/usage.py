@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from adapters.guest.background import Background
-from fleet.machine.usage import Usage
+from fleet.usage import Usage
 
 EVERY_S = 2.0
 NETWORK = Path("/proc/net/dev")

@@ -1,4 +1,4 @@
-"""A machine's mailbox in the ledger: credential, report, order.
+"""A machine's mailbox: credential, report, order.
 
 Pure: values and the items they are written as. The fleet writes credentials and orders, the
 machine takes its credential once and writes reports. Items hold text, whole numbers, booleans,
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from fleet.steps import Outcome, Step, bounded_text, job_number
+from fleet.steps import Outcome, Step, bounded_text, whole_number
 from fleet.times import HasUtcTimes, in_utc
 
 Item = Mapping[str, Any]
@@ -205,11 +205,11 @@ class Report(HasUtcTimes):
             heartbeat_at=_read_time(item["heartbeat_at"]),
             state=MachineState(item["state"]),
             runner_id=bounded_text(item.get("runner_id")),
-            job_id=job_number(item.get("job_id")),
+            job_id=whole_number(item.get("job_id")),
             outcome=Outcome(item["outcome"]) if item.get("outcome") else None,
             detail=bounded_text(item.get("detail")),
             steps=tuple(Step.of_report(step) for step in item.get("steps", ())[:STEPS_READ]),
-            beats=job_number(item.get(BEATS)) or 0,
+            beats=whole_number(item.get(BEATS)) or 0,
         )
 
 

@@ -7,13 +7,13 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from fleet.config.reading import PoolConfig
-from fleet.machine.usage import read_usage
 from fleet.model import Job, Runner
 from fleet.past import NANO, PastRun
 from fleet.prices import DISK_GB, Ec2Use, LambdaUse, job_cost
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
 from fleet.times import HasUtcTimes
+from fleet.usage import Usage
 
 _HEARD = frozenset({StepName.WEBHOOK_RECEIVED, StepName.RECONCILE_FOUND, StepName.PIPELINE_READ})
 MEMORY_GB = 4  # of a Lambda pool that is gone
@@ -45,8 +45,7 @@ def past_of_runner(machine: MachinePart, part: JobPart | None) -> PastRun:
     """The past run of a runner; `part`: the job that it had."""
     runner = machine.runner
     own = _first(machine.steps)
-    lines = (step.detail for step in machine.steps if step.name is StepName.USED)
-    used = read_usage(next(lines, None) or "")
+    used = next((step.usage for step in machine.steps if step.usage is not None), Usage())
     launched_for = runner.for_job.job_id if runner.for_job else None
     taken_at = _taken_at(part, own) if part else None
     return PastRun(

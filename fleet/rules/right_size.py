@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from fleet.config.reading import PoolConfig
-from fleet.machine.usage import Usage
+from fleet.usage import Usage
 
 # GB of memory for each vCPU, by the first letter of the family.
 # Source: aws.amazon.com/ec2/instance-types

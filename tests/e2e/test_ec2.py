@@ -126,8 +126,8 @@ def test_a_job_builds_and_runs_an_image_beside_a_service(
     jobs = project.expect(project.push(text), build="success", use="success")
     assert f"made in {jobs['build'].id}" in project.log(jobs["build"])
     assert f"made in {jobs['build'].id}" in project.log(jobs["use"])
-    used_there = history(project, jobs["build"])[StepName.USED].detail
-    assert re.search(r"of processor, .*of memory, .* in, .* out, .* of disk left", used_there)
+    used_there = history(project, jobs["build"])[StepName.USED].usage
+    assert re.search(r"of processor, .*of memory, .* in, .* out, .* of disk left", str(used_there))
 
 
 def test_the_second_run_finds_the_cache(project: Project) -> None:

@@ -101,7 +101,7 @@ def test_one_job_and_goodbye(tmp_path: Path) -> None:
         "runner_exited",
         "ended",
     ]
-    used = next(str(step.detail) for step in letters.history if step.name == "used")
+    used = next(str(step.usage) for step in letters.history if step.name == "used")
     assert re.fullmatch(r".* of processor, .* of memory, .* in, .* out, .* of disk left", used)
     last = letters.reports[-1]
     assert (last.state, last.outcome, last.job_id) == ("done", "succeeded", 101)

@@ -10,11 +10,11 @@ from decimal import Decimal
 import pytest
 
 from fleet.errors import Transient
-from fleet.machine.usage import Usage, read_usage
 from fleet.past import PastRun
 from fleet.rules.buckets import TokenBucket, taken
 from fleet.rules.right_size import SizeHint, decide_fit, size_of_lambda, size_of_type
 from fleet.steps import Step, StepName
+from fleet.usage import Usage
 from local.past_month import month
 from monitor.page import usd
 from monitor.readings import KEPT_AT_MOST, Readings
@@ -116,8 +116,8 @@ def test_a_jobs_page_has_its_use_cost_and_size() -> None:
     at_work = with_history()
     job = at_work.job(8, waits_s=900)
     at_work.advance(job, "success", at=ago(305), started_at=ago(605), finished_at=ago(305))
-    used = str(Usage(cpu_s=30.0, memory_peak=GB))
-    at_work.jobs.extend(RUN_KEY, [Step(at=ago(304), name=StepName.USED, detail=used)])
+    used = Usage(cpu_s=30.0, memory_peak=GB)
+    at_work.jobs.extend(RUN_KEY, [Step(at=ago(304), name=StepName.USED, usage=used)])
     text = browser_of(at_work).get("/job?of=8").text
     assert "1.0 GB" in text
     assert "12 % of the machine" in text
@@ -246,23 +246,6 @@ def test_a_fit_follows_memory_and_processors(
     usage = Usage(cpu_s=cpu_s, memory_peak=peak)
     assert decide_fit(usage, size_of_type("m7i.large"), 100.0) is fit
     assert decide_fit(usage, None, 100.0) is SizeHint.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    "usage",
-    [
-        Usage(),
-        Usage(cpu_s=12.3, memory_peak=512 * 2**20, received=100, sent=0, disk_left=31 * GB),
-        Usage(memory_peak=3 * GB),
-    ],
-)
-def test_a_usage_is_read_from_its_text(usage: Usage) -> None:
-    assert read_usage(str(usage)) == usage
-
-
-@pytest.mark.parametrize("text", ["", "1.2.3 s of processor, 1..2 GB of memory", "x", "- s"])
-def test_what_a_machine_makes_up_is_no_usage(text: str) -> None:
-    assert read_usage(text) == Usage()
 
 
 @pytest.mark.parametrize(

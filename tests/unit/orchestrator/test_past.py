@@ -12,6 +12,7 @@ from fleet.machine.mailbox import MachineState, Report
 from fleet.past import PastRun
 from fleet.reasons import Reason
 from fleet.steps import Step, StepName
+from fleet.usage import Usage
 from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, SPOT, Scene, described, key
 
 
@@ -120,7 +121,7 @@ def test_what_a_job_used_is_kept() -> None:
     scene = Scene()
     runner = scene.runs(1)
     used = Step(
-        at=scene.clock(), name=StepName.USED, detail="12.5 s of processor, 512 MB of memory"
+        at=scene.clock(), name=StepName.USED, usage=Usage(cpu_s=12.5, memory_peak=512 << 20)
     )
     report = Report(
         heartbeat_at=scene.clock(), state=MachineState.DONE, runner_id=runner.id, steps=(used,)
@@ -146,5 +147,5 @@ def test_a_spot_machine_costs_what_its_launch_paid_where_that_is_known(
     assert scene.closes(runner, Reason.SURPLUS)
     (run,) = kept(scene)
     assert run.usd is not None
-    disk_and_address = Decimal("0.0083")
+    disk_and_address = Decimal("0.0105")
     assert float(run.usd - disk_and_address) == pytest.approx(usd, abs=0.0001)

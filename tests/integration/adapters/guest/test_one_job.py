@@ -171,7 +171,7 @@ def test_a_job_that_fills_the_disk_is_followed_to_its_end(full_disk: Path, tmp_p
     assert end.outcome == "interrupted"
     assert stops(letters) == ["drain: spot_notice", "interrupt: spot_notice"]
     used = next(step for step in letters.history if step.name == "used")
-    assert "0 bytes of disk left" in (used.detail or "")
+    assert "0 bytes of disk left" in str(used.usage)
 
 
 def test_a_disk_without_room_to_begin_is_the_machines_failure(

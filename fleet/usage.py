@@ -1,6 +1,5 @@
-"""What one job used of its machine: numbers into the one line of its history. Pure."""
+"""What one job used of its machine, as its machine saw it. Pure."""
 
-import re
 from dataclasses import dataclass
 
 _STEPS = ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB"))
@@ -26,27 +25,6 @@ class Usage:
             _shown(self.disk_left, "of disk left"),
         )
         return ", ".join(part for part in parts if part)
-
-
-_SECONDS = re.compile(r"([\d.]+) s of processor")
-_SIZE = re.compile(r"([\d.]+) (GB|MB|KB|bytes) (of memory|in|out|of disk left)")
-_FIELDS = {
-    "of memory": "memory_peak",
-    "in": "received",
-    "out": "sent",
-    "of disk left": "disk_left",
-}
-
-
-def read_usage(text: str) -> Usage:
-    """The numbers in the text of a `Usage`, as exact as the text; a machine may write anything."""
-    sizes = {unit: step for step, unit in _STEPS} | {"bytes": 1}
-    seconds, sizes_read = _SECONDS.search(text), {}
-    for number, unit, what in _SIZE.findall(text):
-        if number.count(".") <= 1 and number.strip("."):
-            sizes_read[_FIELDS[what]] = int(float(number) * sizes[unit])
-    spent = seconds[1] if seconds and seconds[1].count(".") <= 1 and seconds[1].strip(".") else None
-    return Usage(cpu_s=float(spent) if spent else None, **sizes_read)
 
 
 def _shown(size: int | None, what: str) -> str | None:
