@@ -31,15 +31,16 @@ from local.former_laptop import make_private
 from local.gitlab.options import Options as GitLabOptions
 from local.gitlab.server import LOOPBACK, SimulatorServer
 from local.machines.binaries import checked_binary
+from local.machines.boot import GuestOptions
 from local.machines.containers import (
     REGISTRY_NAME,
-    Park,
+    ContainerSettings,
     build_guest_image,
     docker_engine,
     gateway_of,
     shares_groups,
 )
-from local.machines.guests import GuestHost, GuestOptions
+from local.machines.guests import GuestHost
 from local.machines.lambda_containers import LambdaContainers
 from local.machines.lambda_host import LambdaHost, LambdaOptions
 from local.registry import Registry
@@ -150,15 +151,15 @@ class Laptop:
             stack=self.options.stack.name,
             folder=self.data / "guests",
             environment=settings,
-            containers=self._park(),
+            containers=self._container_settings(),
         )
         return GuestHost(self.engine, options)
 
-    def _park(self) -> Park | None:
+    def _container_settings(self) -> ContainerSettings | None:
         chosen = self.options.containers
         if chosen is None or self._docker is None or self.registry is None:
             return None
-        return Park(
+        return ContainerSettings(
             client=self._docker,
             gateway=self.host,
             image=build_guest_image(self._docker),

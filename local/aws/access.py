@@ -21,7 +21,7 @@ _ITEM_ACTIONS = ("ConditionCheck", "Put", "Update", "Delete", "Get")
 
 
 def install() -> None:
-    """Teach the engine of this process; call once, before it serves."""
+    """Patch the engine of this process; call once, before it serves."""
     iam_evaluator._conditions_met = _with_variables(iam_evaluator._conditions_met)
     iam_actions.dynamodb_service_context = _with_leading_keys(iam_actions.dynamodb_service_context)
     iam_actions.extract_iam_action = _without_batches(iam_actions.extract_iam_action)
@@ -48,11 +48,11 @@ def _with_variables(met: Callable[[Any, Any], bool]) -> Callable[[Any, Any], boo
     return conditions_met
 
 
-def _without_batches(known: Callable[..., str]) -> Callable[..., str]:
+def _without_batches(original: Callable[..., str]) -> Callable[..., str]:
     """SQS has no actions of its own for batches. Source: IAM, actions of Amazon SQS."""
 
     def action(*request: Any, **more: Any) -> str:
-        action = known(*request, **more)
+        action = original(*request, **more)
         is_batch = isinstance(action, str) and action.startswith("sqs:")
         return action.removesuffix("Batch") if is_batch else action
 
@@ -60,12 +60,12 @@ def _without_batches(known: Callable[..., str]) -> Callable[..., str]:
 
 
 def _with_leading_keys(
-    known: Callable[[bytes], dict[str, Any]],
+    original: Callable[[bytes], dict[str, Any]],
 ) -> Callable[[bytes], dict[str, Any]]:
     """Add the partition keys that a DynamoDB request names."""
 
     def context(body: bytes) -> dict[str, Any]:
-        context = known(body)
+        context = original(body)
         request = _json_object(body)
         keys = sorted(set(_leading_keys(request)))
         return {**context, "dynamodb:LeadingKeys": keys} if keys else context
@@ -106,14 +106,14 @@ def _hash_key(table: str, index: str | None) -> str:
     return ""
 
 
-def _with_request_keys(known: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _with_request_keys(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Add a KMS request's encryption context, and `events:source` of the events that one puts.
 
     Several sources at once match none.
     """
 
     def context(service: str, action: str, body: bytes, params: Any) -> dict[str, Any]:
-        keys = known(service, action, body, params)
+        keys = original(service, action, body, params)
         if service == "kms":
             named = _json_object(body).get("EncryptionContext") or {}
             return {**keys, **{f"kms:EncryptionContext:{k}": v for k, v in named.items()}}
@@ -126,13 +126,13 @@ def _with_request_keys(known: Callable[..., dict[str, Any]]) -> Callable[..., di
     return context
 
 
-def _with_resources(known: Callable[..., str]) -> Callable[..., str]:
+def _with_resources(original: Callable[..., str]) -> Callable[..., str]:
     """Name what CreateFleet makes, whole secrets, one parameter, schedules in their own group."""
 
     def resource_arn(
         service: str, method: str, path: str, headers: Any, body: bytes, *rest: Any, **named: Any
     ) -> str:
-        arn = known(service, method, path, headers, body, *rest, **named)
+        arn = original(service, method, path, headers, body, *rest, **named)
         params, region, account = (
             rest if rest else (named[k] for k in ("query_params", "region", "account_id"))
         )

@@ -12,7 +12,7 @@ _OF_THE_CALL = ("Description", "EventPattern", "RetentionDays")
 
 
 def install() -> None:
-    """Teach the engine of this process; call once, before it serves."""
+    """Patch the engine of this process; call once, before it serves."""
     provisioners._RESOURCE_HANDLERS["AWS::Events::Archive"] = {
         "create": _create,
         "update": _update,

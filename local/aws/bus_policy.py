@@ -14,7 +14,7 @@ from ministack.services.cloudformation import provisioners
 
 
 def install() -> None:
-    """Teach the engine of this process; call once, before it serves."""
+    """Patch the engine of this process; call once, before it serves."""
     provisioners._RESOURCE_HANDLERS["AWS::Events::EventBusPolicy"] = {
         "create": _create,
         "update": _update,

@@ -1,8 +1,8 @@
-"""What the engine was asked to do, counted as AWS would bill it; read at `units.PATH`.
+"""The calls of the engine, counted as AWS would bill it; read at `units.PATH`.
 
 Calls are counted by the role that made them, so that those of the fleet's functions, of its
-machines and of the person at the laptop stay apart. So do the rights
-that policies gave and refused them.
+machines and of the person at the laptop stay apart, and so do the rights that policies gave and
+refused them.
 """
 
 import json
@@ -17,14 +17,20 @@ from ministack import app
 from ministack.core import iam_evaluator
 from ministack.services import dynamodb, lambda_svc, stepfunctions
 
-from local.aws.partitions import TRANSACTION, Partitions, Written, paid, refused
+from local.aws.partitions import (
+    TRANSACTION,
+    ItemChange,
+    Partitions,
+    units_of_changes,
+    units_of_refusal,
+)
 from local.aws.units import PATH, action_of, read_units, write_units
 
 _API_PATH = "/_aws/execute-api/"
 STATES = "states"  # what state machines do themselves
 API = "api"  # the HTTP API's requests
 PARTITIONS = "partitions"  # the worst second of a key, in write units
-_CHANGES: ContextVar[list[Written]] = ContextVar("changes")
+_CHANGES: ContextVar[list[ItemChange]] = ContextVar("changes")
 Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -38,7 +44,7 @@ class Counts:
         self.partitions = Partitions()
 
     def add(self, kind: str, name: str, by: float = 1) -> None:
-        """Count something."""
+        """Add to one number."""
         with self._lock:
             self._numbers.setdefault(kind, Counter())[name] += by  # type: ignore[assignment]
 
@@ -60,19 +66,21 @@ class Counts:
 def install() -> None:
     """Count in the engine of this process; call last, so that waiting for a process is no run."""
     counts = Counts()
-    app.app = _serving(app.app, counts)
-    app._dispatch_service_request = _counting(app._dispatch_service_request, counts)
-    iam_evaluator.evaluate = _allowing(iam_evaluator.evaluate, counts)
-    iam_evaluator.enforce = _refusing(iam_evaluator.enforce, counts)
-    dynamodb._emit_stream_event = _keeping_changes(dynamodb._emit_stream_event)
-    app.SERVICE_HANDLERS["dynamodb"] = _measuring(app.SERVICE_HANDLERS["dynamodb"], counts)
-    stepfunctions._add_event = _following(stepfunctions._add_event, counts)
-    stepfunctions._run_execution = _timing(stepfunctions._run_execution, counts)
+    app.app = _counting_requests(app.app, counts)
+    app._dispatch_service_request = _counting_calls(app._dispatch_service_request, counts)
+    iam_evaluator.evaluate = _counting_allowed(iam_evaluator.evaluate, counts)
+    iam_evaluator.enforce = _counting_refused(iam_evaluator.enforce, counts)
+    dynamodb._emit_stream_event = _recording_changes(dynamodb._emit_stream_event)
+    app.SERVICE_HANDLERS["dynamodb"] = _counting_units(app.SERVICE_HANDLERS["dynamodb"], counts)
+    stepfunctions._add_event = _counting_states(stepfunctions._add_event, counts)
+    stepfunctions._run_execution = _counting_executions(stepfunctions._run_execution, counts)
     for name, action in (
         ("_invoke_sqs_send_message", "sqs.SendMessage"),
         ("_invoke_nested_start_execution", "states.StartExecution"),
     ):
-        setattr(stepfunctions, name, _noting(getattr(stepfunctions, name), action, counts))
+        setattr(
+            stepfunctions, name, _counting_own_calls(getattr(stepfunctions, name), action, counts)
+        )
     stepfunctions._SERVICE_DISPATCH = {
         prefix: stepfunctions._invoke_sqs_send_message if "sqs:sendMessage" in prefix else handler
         for prefix, handler in stepfunctions._SERVICE_DISPATCH.items()
@@ -80,13 +88,13 @@ def install() -> None:
     runs = _Runs(counts)
     lambda_svc.acquire_worker = runs.acquiring(lambda_svc.acquire_worker)
     lambda_svc.release_worker = runs.releasing(lambda_svc.release_worker)
-    lambda_svc._throttle_response = _noting(
+    lambda_svc._throttle_response = _counting_own_calls(
         lambda_svc._throttle_response, "lambda.Throttled", counts
     )
 
 
-def _serving(serve: Asgi, counts: Counts) -> Asgi:
-    """Tell the counts at their path, and count what comes through the HTTP API."""
+def _counting_requests(serve: Asgi, counts: Counts) -> Asgi:
+    """Answer the counts at their path, and count the requests of the HTTP API."""
 
     async def served(scope: Any, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
@@ -105,7 +113,7 @@ def _serving(serve: Asgi, counts: Counts) -> Asgi:
     return served
 
 
-def _counting(dispatch: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+def _counting_calls(dispatch: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     """Count each call of an AWS service by the role that makes it."""
 
     async def dispatched(
@@ -121,7 +129,7 @@ def _counting(dispatch: Callable[..., Any], counts: Counts) -> Callable[..., Any
     return dispatched
 
 
-def _allowing(evaluate: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+def _counting_allowed(evaluate: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     """Count what policies allow: by role, the statement's `Sid` and the IAM action."""
 
     def evaluated(context: Any, *policies: Any) -> Any:
@@ -134,7 +142,7 @@ def _allowing(evaluate: Callable[..., Any], counts: Counts) -> Callable[..., Any
     return evaluated
 
 
-def _refusing(enforce: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+def _counting_refused(enforce: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     """Count what is refused: by role, the IAM action."""
 
     def enforced(key: str, action: str, *request: Any, **more: Any) -> Any:
@@ -146,23 +154,28 @@ def _refusing(enforce: Callable[..., Any], counts: Counts) -> Callable[..., Any]
     return enforced
 
 
-def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+def _counting_units(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     """Add up DynamoDB's request units; the engine is asked for those of writes."""
 
     async def handled(
         method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any
     ) -> Any:
         action = headers.get("x-amz-target", "").rpartition(".")[2]
-        asked = b'{"ReturnConsumedCapacity":"INDEXES",' + body[1:] if len(body) > 2 else body
-        changes: list[Written] = []
+        request_body = b'{"ReturnConsumedCapacity":"INDEXES",' + body[1:] if len(body) > 2 else body
+        changes: list[ItemChange] = []
         request = _CHANGES.set(changes)
         try:
-            status, answer_headers, answer = await handle(method, path, headers, asked, *rest)
+            status, answer_headers, answer = await handle(
+                method, path, headers, request_body, *rest
+            )
         finally:
             _CHANGES.reset(request)
         times = 2 if action == TRANSACTION else 1
         done = status == 200
-        units = paid(changes, dynamodb._tables, times=times) if done else refused(action, body)
+        if done:
+            units = units_of_changes(changes, dynamodb._tables, times=times)
+        else:
+            units = units_of_refusal(action, body)
         for used in units:
             counts.partitions.add(used, second=int(time.monotonic()))
         caller = f"units {_caller()}"
@@ -173,19 +186,19 @@ def _measuring(handle: Callable[..., Any], counts: Counts) -> Callable[..., Any]
     return handled
 
 
-def _keeping_changes(emit: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_changes(emit: Callable[..., Any]) -> Callable[..., Any]:
     """Keep what a request changes; what the engine itself does, such as expiry, costs nothing."""
 
     def emitted(table: str, kind: str, before: Any, after: Any, **more: Any) -> Any:
         changes = _CHANGES.get(None)
         if changes is not None:
-            changes.append(Written(table=table, before=before, after=after))
+            changes.append(ItemChange(table=table, before=before, after=after))
         return emit(table, kind, before, after, **more)
 
     return emitted
 
 
-def _following(add: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
+def _counting_states(add: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     """Count the states that executions enter, and the attempts at each task, by state machine."""
 
     def added(execution: dict[str, Any], kind: str, *details: Any) -> Any:
@@ -201,7 +214,7 @@ def _following(add: Callable[..., Any], counts: Counts) -> Callable[..., Any]:
     return added
 
 
-def _timing(run: Callable[[str], None], counts: Counts) -> Callable[[str], None]:
+def _counting_executions(run: Callable[[str], None], counts: Counts) -> Callable[[str], None]:
     """Count executions by state machine, those that failed, and how long they took."""
 
     def ran(execution_arn: str) -> None:
@@ -218,7 +231,7 @@ def _timing(run: Callable[[str], None], counts: Counts) -> Callable[[str], None]
     return ran
 
 
-def _noting(act: Callable[..., Any], name: str, counts: Counts) -> Callable[..., Any]:
+def _counting_own_calls(act: Callable[..., Any], name: str, counts: Counts) -> Callable[..., Any]:
     def acted(*args: Any, **named: Any) -> Any:
         counts.add(f"calls {STATES}", name)
         return act(*args, **named)

@@ -27,8 +27,8 @@ from ministack.services import (
 from ministack.services.cloudformation import provisioners
 
 _RAISED = "fleet:raised"
-_HIDES = '{"status": "error", "error": str(e), "trace": traceback.format_exc()}'
-_TELLS = """{"status": "ok", "result": {"fleet:raised": {
+_HIDDEN_ERROR = '{"status": "error", "error": str(e), "trace": traceback.format_exc()}'
+_REPORTED_ERROR = """{"status": "ok", "result": {"fleet:raised": {
     "errorType": type(e).__name__, "errorMessage": str(e), "stackTrace": traceback.format_exc()
 }}}"""
 _STATES = {
@@ -38,26 +38,26 @@ _STATES = {
 
 
 def install() -> None:
-    """Teach the engine of this process; call once, before it serves."""
-    eventbridge._put_events = _for_the_cloud(eventbridge._put_events)
+    """Patch the engine of this process; call once, before it serves."""
+    eventbridge._put_events = _with_aws_sources(eventbridge._put_events)
     lambda_svc._route_async_failure = _with_buses(lambda_svc._route_async_failure)
     for action, states in _STATES.items():
         ec2._ACTION_MAP[action] = _with_state_changes(ec2._ACTION_MAP[action], states)
-    lambda_runtime._PYTHON_WORKER_SCRIPT = _telling_what_was_raised(
+    lambda_runtime._PYTHON_WORKER_SCRIPT = _reporting_exceptions(
         lambda_runtime._PYTHON_WORKER_SCRIPT
     )
     lambda_svc._execute_function_warm = _with_error_names(lambda_svc._execute_function_warm)
-    lambda_svc._throttle_response = _with_a_name(lambda_svc._throttle_response)
+    lambda_svc._throttle_response = _with_error_type(lambda_svc._throttle_response)
     stepfunctions._find_matching_retrier = _with_jitter(stepfunctions._find_matching_retrier)
     describe = ec2._ACTION_MAP["DescribeInstanceAttribute"]
     ec2._ACTION_MAP["DescribeInstanceAttribute"] = _with_user_data(describe)
     ec2._ACTION_MAP["CreateFleet"] = _with_images(ec2._ACTION_MAP["CreateFleet"])
-    ec2._fleet_instances_xml = _with_places(ec2._fleet_instances_xml)
+    ec2._fleet_instances_xml = _with_overrides(ec2._fleet_instances_xml)
     stepfunctions._invoke_nested_start_execution = _with_aws_error_name(
         stepfunctions._invoke_nested_start_execution
     )
     apis = provisioners._RESOURCE_HANDLERS["AWS::ApiGatewayV2::Api"]
-    apis["create"] = _with_an_address(apis["create"])
+    apis["create"] = _with_local_address(apis["create"])
     tick_s = float(os.environ.get("FLEET_ENGINE_TICK_S", "1"))
     eventbridge._SCHEDULER_TICK_INTERVAL = scheduler._SCHEDULE_TICK_INTERVAL = tick_s
 
@@ -73,7 +73,7 @@ def _with_aws_error_name(start: Callable[..., Any]) -> Callable[..., Any]:
     return start_execution
 
 
-def _with_an_address(create: Callable[..., Any]) -> Callable[..., Any]:
+def _with_local_address(create: Callable[..., Any]) -> Callable[..., Any]:
     """The API's own name resolves nowhere; the engine serves it at a path as well."""
 
     def create_api(*wanted: Any) -> tuple[str, dict[str, Any]]:
@@ -86,7 +86,7 @@ def _with_an_address(create: Callable[..., Any]) -> Callable[..., Any]:
     return create_api
 
 
-def _for_the_cloud(put: Callable[..., Any]) -> Callable[..., Any]:
+def _with_aws_sources(put: Callable[..., Any]) -> Callable[..., Any]:
     def put_events(data: dict[str, Any], allow_aws_source: bool = False) -> Any:
         is_root = iam_evaluator.caller_arn().endswith(":root")
         return put(data, allow_aws_source=allow_aws_source or is_root)
@@ -94,11 +94,11 @@ def _for_the_cloud(put: Callable[..., Any]) -> Callable[..., Any]:
     return put_events
 
 
-def _telling_what_was_raised(worker: str) -> str:
+def _reporting_exceptions(worker: str) -> str:
     """The program that runs handlers, changed: an exception keeps its name and ends no process."""
-    if worker.count(_HIDES) != 1:
+    if worker.count(_HIDDEN_ERROR) != 1:
         raise RuntimeError("this MiniStack runs Python handlers in another way")
-    return worker.replace(_HIDES, _TELLS)
+    return worker.replace(_HIDDEN_ERROR, _REPORTED_ERROR)
 
 
 def _with_error_names(execute: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -117,7 +117,7 @@ def _with_error_names(execute: Callable[..., dict[str, Any]]) -> Callable[..., d
     return executed
 
 
-def _with_a_name(throttle: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _with_error_type(throttle: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Give a throttled invocation the name that state machines know it by."""
 
     def throttled(*args: Any, **named: Any) -> dict[str, Any]:
@@ -217,8 +217,8 @@ def _with_images(create: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str,
         images = dict(_images(params))
         for instance_id in set(ec2._instances) - known:
             instance = ec2._instances[instance_id]
-            place = (instance["InstanceType"], instance["SubnetId"])
-            instance["ImageId"] = images.get(place) or instance["ImageId"]
+            pool = (instance["InstanceType"], instance["SubnetId"])
+            instance["ImageId"] = images.get(pool) or instance["ImageId"]
         return answer
 
     return created
@@ -228,16 +228,16 @@ def _images(params: dict[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
     """The image of each override of the first launch template, by instance type and subnet."""
     for number in itertools.count(1):
         override = f"LaunchTemplateConfigs.1.Overrides.{number}"
-        place = (
+        pool = (
             ec2._p(params, f"{override}.InstanceType"),
             ec2._p(params, f"{override}.SubnetId"),
         )
-        if not any(place):
+        if not any(pool):
             return
-        yield place, ec2._p(params, f"{override}.ImageId")
+        yield pool, ec2._p(params, f"{override}.ImageId")
 
 
-def _with_places(
+def _with_overrides(
     render: Callable[[list[dict[str, Any]]], str],
 ) -> Callable[[list[dict[str, Any]]], str]:
     """Add the override of CreateFleet to each group of instances.
@@ -248,14 +248,14 @@ def _with_places(
 
     def rendered(groups: list[dict[str, Any]]) -> str:
         return "".join(
-            render([group]).replace(end, f"{end}<overrides>{_place(group)}</overrides>")
+            render([group]).replace(end, f"{end}<overrides>{_override(group)}</overrides>")
             for group in groups
         )
 
     return rendered
 
 
-def _place(group: dict[str, Any]) -> str:
+def _override(group: dict[str, Any]) -> str:
     """One launch gives all machines of a group, so they lie in one subnet."""
     instance = ec2._instances.get(group["InstanceIds"][0]) or {}
     return (

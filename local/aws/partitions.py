@@ -20,7 +20,7 @@ Item = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class ItemChange:
     """An item before and after a write; None where it is not there."""
 
     table: str
@@ -29,39 +29,41 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Paid:
-    """Write units of one key. `place`: a table, or `<table>/<index>`."""
+class KeyUnits:
+    """Write units of one key. `target`: a table, or `<table>/<index>`."""
 
-    place: str
+    target: str
     key: str
     units: float
 
 
 class Partitions:
-    """The most write units that one key of each place took in a second; any thread may add."""
+    """The most write units that one key of each target took in a second; any thread may add."""
 
     def __init__(self) -> None:
         """Nothing was written."""
         self._lock = Lock()
         self._second = 0
         self._units: Counter[tuple[str, str]] = Counter()
-        self._most: dict[str, Paid] = {}
+        self._most: dict[str, KeyUnits] = {}
 
-    def add(self, paid: Paid, *, second: int) -> None:
+    def add(self, used: KeyUnits, *, second: int) -> None:
         """Count what a write costs, in the second of a clock that never goes back."""
         with self._lock:
             if second > self._second:
                 self._second = second
                 self._units.clear()
-            self._units[paid.place, paid.key] += paid.units  # type: ignore[assignment]
-            units = self._units[paid.place, paid.key]
-            if paid.place not in self._most or units > self._most[paid.place].units:
-                self._most[paid.place] = Paid(place=paid.place, key=paid.key, units=units)
+            self._units[used.target, used.key] += used.units  # type: ignore[assignment]
+            units = self._units[used.target, used.key]
+            if used.target not in self._most or units > self._most[used.target].units:
+                self._most[used.target] = KeyUnits(target=used.target, key=used.key, units=units)
 
     def most(self) -> dict[str, float]:
-        """The units of the worst second, by place and key."""
+        """The units of the worst second, by target and key."""
         with self._lock:
-            return {f"{place} {most.key}": most.units for place, most in sorted(self._most.items())}
+            return {
+                f"{target} {most.key}": most.units for target, most in sorted(self._most.items())
+            }
 
     def reset(self) -> None:
         """Reset all counts."""
@@ -70,37 +72,37 @@ class Partitions:
             self._most.clear()
 
 
-def paid(
-    changes: Sequence[Written], tables: Mapping[str, Mapping[str, Any]], *, times: int = 1
-) -> Iterator[Paid]:
+def units_of_changes(
+    changes: Sequence[ItemChange], tables: Mapping[str, Mapping[str, Any]], *, times: int = 1
+) -> Iterator[KeyUnits]:
     """The units of what was written. `times`: what a unit of the table counts."""
     for change in changes:
         table = tables[change.table]
         sizes = [dynamodb._item_size_bytes(item) for item in (change.before, change.after) if item]
         key = _hash_key(table, change.after) or _hash_key(table, change.before)
         units = times * dynamodb._capacity_kb(max(sizes, default=0))
-        yield Paid(place=change.table, key=key, units=units)
+        yield KeyUnits(target=change.table, key=key, units=units)
         for index in table.get("GlobalSecondaryIndexes") or []:
-            place = f"{change.table}/{index['IndexName']}"
+            target = f"{change.table}/{index['IndexName']}"
             for key, before, after in _sides(index, change):
                 units = dynamodb._index_write_units(table, index, before, after)
                 if units:
-                    yield Paid(place=place, key=key, units=units)
+                    yield KeyUnits(target=target, key=key, units=units)
 
 
-def refused(action: str, asked: bytes) -> Iterator[Paid]:
+def units_of_refusal(action: str, request: bytes) -> Iterator[KeyUnits]:
     """A write that a condition refuses costs a unit of each key that it names, two in a batch."""
     if action not in _REFUSED:
         return
-    request = json.loads(asked)
+    fields = json.loads(request)
     units = 2.0 if action == TRANSACTION else 1.0
-    parts = request.get("TransactItems") or [{action: request}]
+    parts = fields.get("TransactItems") or [{action: fields}]
     for write in (write for part in parts for write in part.values()):
         item = write.get("Key") or write.get("Item") or {}
-        yield Paid(place=write["TableName"], key=_text(item.get("pk")), units=units)
+        yield KeyUnits(target=write["TableName"], key=_text(item.get("pk")), units=units)
 
 
-def _sides(index: Mapping[str, Any], change: Written) -> Iterator[tuple[str, Item, Item]]:
+def _sides(index: Mapping[str, Any], change: ItemChange) -> Iterator[tuple[str, Item, Item]]:
     """The keys of the index that a write touches, with the item as each of them sees it."""
     old, new = _hash_key(index, change.before), _hash_key(index, change.after)
     if old == new:

@@ -1,4 +1,4 @@
-"""How functions run on a small machine: forked from one that is ready, a few each, used in turn.
+"""How functions run on a small machine: a few forked processes each, used in turn.
 
 MiniStack starts a process for every invocation that comes while the others are busy, as AWS starts
 an environment. Here each costs a second of the two cores that everything shares, so an invocation
@@ -27,21 +27,21 @@ _BEGUN: ContextVar[Event | None] = ContextVar("begun", default=None)  # set: a p
 
 
 def install() -> None:
-    """Change the engine of this process; call once, before it serves."""
-    most = int(os.environ.get("FLEET_ENGINE_PROCESSES", "2"))
-    turns = Turns(most)
-    lambda_svc.acquire_worker = turns.waiting(lambda_svc.acquire_worker)
-    lambda_svc.release_worker = turns.passing(lambda_svc.release_worker)
+    """Patch the engine of this process; call once, before it serves."""
+    limit = int(os.environ.get("FLEET_ENGINE_PROCESSES", "2"))
+    turns = Turns(limit)
+    lambda_svc.acquire_worker = turns.acquiring(lambda_svc.acquire_worker)
+    lambda_svc.release_worker = turns.releasing(lambda_svc.release_worker)
     ours, theirs = socket.socketpair()
-    command = [sys.executable, "-m", "local.aws.nursery", str(theirs.fileno())]
+    command = [sys.executable, "-m", "local.aws.fork_server", str(theirs.fileno())]
     subprocess.Popen(command, pass_fds=[theirs.fileno()])
     theirs.close()
-    nursery = Nursery(ours)
-    lambda_runtime.subprocess = SimpleNamespace(PIPE=subprocess.PIPE, Popen=nursery.start)
-    stepfunctions._invoke_resource_with_timeout = in_time
+    fork_server = ForkServer(ours)
+    lambda_runtime.subprocess = SimpleNamespace(PIPE=subprocess.PIPE, Popen=fork_server.start)
+    stepfunctions._invoke_resource_with_timeout = run_task
 
 
-def in_time(resource: str, given: Any, timeout_s: float) -> Any:
+def run_task(resource: str, request: Any, timeout_s: float) -> Any:
     """A task's result; the time that it may take starts when its function has a process.
 
     As MiniStack's own, whose time starts when the function is asked for. Like there, a task that
@@ -51,7 +51,7 @@ def in_time(resource: str, given: Any, timeout_s: float) -> Any:
     context = copy_context()
     context.run(_BEGUN.set, begun)
     thread = ThreadPoolExecutor(max_workers=1)
-    task = thread.submit(context.run, stepfunctions._invoke_resource, resource, given)
+    task = thread.submit(context.run, stepfunctions._invoke_resource, resource, request)
     thread.shutdown(wait=False)
     task.add_done_callback(lambda _: begun.set())
     if "lambda" in resource:
@@ -62,8 +62,8 @@ def in_time(resource: str, given: Any, timeout_s: float) -> Any:
     return task.result()
 
 
-class Nursery:
-    """Starts functions where their libraries are imported already; see `local.aws.nursery`."""
+class ForkServer:
+    """Starts functions below a process that has their libraries; see `local.aws.fork_server`."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
@@ -128,13 +128,13 @@ class Fork:
 class Turns:
     """A few processes for each function; the longest waiting invocation gets the next free one."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._most = limit
         self._lock = Lock()
         self._free: dict[str, Semaphore] = {}
         self._mine = local()  # an invocation begins and ends in one thread
 
-    def waiting(self, acquire: Callable[..., Any]) -> Callable[..., Any]:
+    def acquiring(self, acquire: Callable[..., Any]) -> Callable[..., Any]:
         """Lease a process of the function as soon as one is free."""
 
         def acquired(function: str, *args: Any, **named: Any) -> Any:
@@ -148,7 +148,7 @@ class Turns:
 
         return acquired
 
-    def passing(self, release: Callable[[Any], None]) -> Callable[[Any], None]:
+    def releasing(self, release: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return a process, also one that has ended, and let the next invocation have it."""
 
         def released(worker: Any) -> None:

@@ -34,26 +34,26 @@ def action_of(method: str, path: str, headers: Mapping[str, str], body: bytes) -
     return f"{name}.{_REST.get((name, method), f'{method} {path}')}"
 
 
-def read_units(action: str, asked: bytes, answer: bytes) -> float:
-    """Of a read: a unit per four kilobytes, half of it where stale data will do."""
+def read_units(action: str, request: bytes, answer: bytes) -> float:
+    """Of a read: a unit per four kilobytes, half of it for an eventually consistent read."""
     if action not in _READS:
         return 0.0
-    share = 1.0 if b'"ConsistentRead": true' in asked else 0.5
+    share = 1.0 if b'"ConsistentRead": true' in request else 0.5
     if action != "BatchGetItem":
         return share * max(1, ceil(len(answer) / _READ_BYTES))
     tables: dict[str, list[Any]] = _json(answer).get("Responses", {})
-    wanted = asked.count(b'"pk": {')
+    wanted = request.count(b'"pk": {')
     sizes = [len(json.dumps(item)) for items in tables.values() for item in items]
     missing = max(0, wanted - len(sizes))  # an item that is not there costs as much as a small one
     return share * (sum(max(1, ceil(size / _READ_BYTES)) for size in sizes) + missing)
 
 
-def write_units(action: str, asked: bytes, answer: bytes, *, ok: bool) -> float:
+def write_units(action: str, request: bytes, answer: bytes, *, ok: bool) -> float:
     """Of a write, those of its indexes included; one that is refused costs at least a unit."""
     if action not in _WRITES:
         return 0.0
     if not ok:
-        return 2.0 * asked.count(b'"TableName"') if action == "TransactWriteItems" else 1.0
+        return 2.0 * request.count(b'"TableName"') if action == "TransactWriteItems" else 1.0
     consumed = _json(answer).get("ConsumedCapacity", [])
     return sum(
         float(entry["CapacityUnits"])

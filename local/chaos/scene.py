@@ -19,6 +19,7 @@ from local.laptop import Laptop
 from local.machines.guests import GuestHost
 
 LOOK_EVERY_S = 0.05
+SOON_S = 30.0
 PIPELINE_WITHIN_S = 15.0
 CONTAINER_BOOTS_S = 60  # with the pull of its image, on a machine at work
 AnswerT = TypeVar("AnswerT")
@@ -67,6 +68,12 @@ class Scene:
         self.deeds.planned.append((pipeline_id, tuple(jobs)))
         return pipeline_id
 
+    def push_victim(self, victim: Planned, others: Sequence[Planned]) -> str | None:
+        """Push a job beside others; the runner that runs it, as soon as one does."""
+        self.push([victim, *others])
+        job = self.wait(lambda: self.job(victim.name, "running"), what="the victim runs")
+        return job.runner if job else None
+
     def cancel(self, pipeline: int) -> None:
         """Cancel a pipeline as a person would."""
         client = self.laptop.gitlab_client()
@@ -83,7 +90,7 @@ class Scene:
         return jobs[-1] if jobs and jobs[-1].status in statuses else None
 
     def wait(
-        self, look: Callable[[], AnswerT | None], *, within_s: float, what: str = ""
+        self, look: Callable[[], AnswerT | None], *, within_s: float = SOON_S, what: str = ""
     ) -> AnswerT | None:
         """The first answer that is not empty; None, with `what` noted, when none is in time."""
         late_s = CONTAINER_BOOTS_S if self.laptop.options.containers else 0

@@ -8,9 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from fleet.errors import Transient
 from local.aws.engine import EngineOptions, wait_until
 from local.aws.stack import StackOptions
+from local.beat import Beat
 from local.canaries import exposed_secrets
 from local.chaos.ec2_proxy import Ec2Proxy
 from local.chaos.evidence import POOLS, leaked, machines_since, trail
@@ -20,7 +23,6 @@ from local.chaos.gitlab_eye import GitLabEye
 from local.chaos.judge import ChaosResult, Evidence, judge, unfinished
 from local.chaos.observer import Observer
 from local.chaos.scene import Scene
-from local.chaos.ticker import Ticker
 from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
 from local.gitlab.options import Options as GitLabOptions, Timeouts
 from local.gitlab.seed import SeededProject, create_project
@@ -108,7 +110,7 @@ class Stage:
         """One fault with one seed, from a calm fleet until it has closed everything."""
         scene = self._scene(fault, seed)
         began_at, began = datetime.now(UTC), time.monotonic()
-        with Observer(self._laptop) as observer, Ticker(self._laptop, fault.periods.reconcile_s):
+        with Observer(self._laptop) as observer, Beat(self._reconcile, fault.periods.reconcile_s):
             scene.apply(fault.file)
             fault.act(scene)
             self._until_finished(scene, fault.finish_within_s)
@@ -133,6 +135,11 @@ class Stage:
             history = trail(self._laptop, evidence.jobs)
         result = judge(fault.name, seed, evidence, wait_at_most_s=fault.wait_at_most_s)
         return replace(result, trail=(*scene.deeds.missed, *history))
+
+    def _reconcile(self) -> None:
+        """As the template's rule does every minute."""
+        with suppress(BotoCoreError, ClientError):  # the engine restarts: the next beat reconciles
+            self._laptop.reconcile_now()
 
     def _scene(self, fault: Fault, seed: int) -> Scene:
         assert self._project

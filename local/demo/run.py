@@ -83,11 +83,9 @@ class Demo:
 
     def push(self) -> int:
         """Push the pipeline's file; the id of the pipeline that GitLab starts."""
-        if self._project is None:
-            raise RuntimeError("prepare() comes first")
-        push_files(self._project.clone_url, PIPELINE, message="Add the pipeline")
-        project = self._client.projects.get(self._project.id, lazy=True)
-        pipelines = wait_for(lambda: project.pipelines.list(get_all=True), "a pipeline", 15)
+        push_files(self._prepared.clone_url, PIPELINE, message="Add the pipeline")
+        listed = self._project_api.pipelines.list
+        pipelines = wait_for(lambda: listed(get_all=True), "a pipeline", 15)
         return int(pipelines[0].id)
 
     def watch(self, pipeline_id: int) -> Iterator[tuple[DemoJob, ...]]:
@@ -120,10 +118,7 @@ class Demo:
 
     def jobs(self, pipeline_id: int) -> tuple[DemoJob, ...]:
         """Each job as GitLab and the ledger know it now."""
-        if self._project is None:
-            return ()
-        project = self._client.projects.get(self._project.id, lazy=True)
-        pipeline = project.pipelines.get(pipeline_id, lazy=True)
+        pipeline = self._project_api.pipelines.get(pipeline_id, lazy=True)
         jobs = pipeline.jobs.list(get_all=True)
         return tuple(self._job(job.asdict()) for job in sorted(jobs, key=lambda job: job.id))
 
@@ -154,14 +149,18 @@ class Demo:
             others = [other for other in jobs if other.name != NOBODY]
             is_last = all(other.status in {"success", "failed", "canceled"} for other in others)
             if is_working or (job.name == NOBODY and is_last and job.reason):
-                self._job_api(job.id).cancel()
+                self._project_api.jobs.get(job.id, lazy=True).cancel()
                 cancelled.add(job.name)
 
-    def _job_api(self, job_id: int) -> Any:
+    @property
+    def _prepared(self) -> SeededProject:
         if self._project is None:
             raise RuntimeError("prepare() comes first")
-        project = self._client.projects.get(self._project.id, lazy=True)
-        return project.jobs.get(job_id, lazy=True)
+        return self._project
+
+    @property
+    def _project_api(self) -> Any:
+        return self._client.projects.get(self._prepared.id, lazy=True)
 
 
 def wait_for(look: Callable[[], Any], what: str, timeout_s: float) -> Any:

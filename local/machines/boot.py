@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from adapters.aws.clients import aws_call
-from local.machines.containers import ContainerKeeper, ContainerSpec, Park
+from local.machines.containers import ContainerKeeper, ContainerSettings, ContainerSpec
 from local.machines.imds import ImdsServer, InstanceMetadata
-from local.machines.keeper import ROOT, Keeper, KeptProcess
+from local.machines.keeper import ROOT, Keeper, ProcessSpec
 
 STACK_TAG = "runner-fleet:stack"
 
@@ -42,7 +42,7 @@ class GuestOptions:
     folder: Path  # consoles and working folders
     environment: Mapping[str, str] = field(default_factory=dict)  # more, for every guest
     poll_s: float = 0.3
-    containers: Park | None = None  # else guests are processes
+    containers: ContainerSettings | None = None  # else guests are processes
 
     def console(self, instance_id: str) -> Path:
         """The file with an instance's output."""
@@ -89,34 +89,34 @@ def boot(
     script = home / "user-data"
     script.write_text(metadata.user_data)
     script.chmod(0o700)
-    kept = KeptProcess(
+    spec = ProcessSpec(
         command=["bash", str(script)],
         environment=_environment(cloud, home, imds.add(metadata)) | dict(options.environment),
         folder=home,
         log=options.console(instance_id),
     )
-    return Guest(instance_id=instance_id, keeper=Keeper(kept), metadata=metadata, home=home)
+    return Guest(instance_id=instance_id, keeper=Keeper(spec), metadata=metadata, home=home)
 
 
 def _container(
     cloud: GuestCloud,
     options: GuestOptions,
-    park: Park,
+    settings: ContainerSettings,
     imds: ImdsServer,
     metadata: InstanceMetadata,
 ) -> ContainerKeeper:
     """A guest that is a container. Of the settings it gets those that a machine image may have."""
-    settings = {name: text for name, text in options.environment.items() if name[:6] == "FLEET_"}
+    variables = {name: text for name, text in options.environment.items() if name[:6] == "FLEET_"}
     imds.add(metadata)
     spec = ContainerSpec(
         instance_id=metadata.instance_id,
         imds=imds.url.removeprefix("http://"),
         console=options.console(metadata.instance_id),
         disk=options.disk(metadata.instance_id),
-        environment=settings | {"AWS_ENDPOINT_URL": cloud.url},
-        has_engine=metadata.image_id not in park.bare_images,
+        environment=variables | {"AWS_ENDPOINT_URL": cloud.url},
+        has_engine=metadata.image_id not in settings.bare_images,
     )
-    keeper = ContainerKeeper(park, spec)
+    keeper = ContainerKeeper(settings, spec)
     imds.at(keeper.address, metadata.instance_id)
     return keeper
 

@@ -28,7 +28,7 @@ LABEL = "runner-fleet.guest"
 # Another network than that of the outer engine, whose default is 172.17.0.0/16.
 BRIDGES = ("172.30.255.1/24", "10.255.254.1/24")
 CALL_TIMEOUT_S = 1800
-# What an engine inside a container needs besides `places`.
+# What an engine inside a container needs besides `engine_mounts`.
 RIGHTS: Mapping[str, Any] = {
     "cap_add": ["ALL"],
     "cap_drop": ["SYS_RESOURCE"],
@@ -39,7 +39,7 @@ STOPPED = frozenset({"exited", "dead", "removing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Park:
+class ContainerSettings:
     """What all guests of one laptop have in common."""
 
     client: docker.DockerClient
@@ -77,7 +77,7 @@ def shares_groups(client: docker.DockerClient) -> bool:
     return str(client.info().get("CgroupVersion", "1")) == "1"
 
 
-def places(disk: Path, *, shares_groups: bool) -> list[Mount]:
+def engine_mounts(disk: Path, *, shares_groups: bool) -> list[Mount]:
     """The mounts that an engine inside a container needs; it keeps its images in `disk`.
 
     No volume: while the outer engine removes one, which takes a while, it makes no other.
@@ -125,26 +125,26 @@ class ContainerSpec:
 class ContainerKeeper:
     """One guest: a container. Close it, and only its disk is left."""
 
-    def __init__(self, park: Park, spec: ContainerSpec) -> None:
+    def __init__(self, settings: ContainerSettings, spec: ContainerSpec) -> None:
         """Start it. Raises `Transient` when the engine does not."""
         spec.console.touch()
-        bridge = next(free for free in BRIDGES if free[:6] != park.gateway[:6])
+        bridge = next(free for free in BRIDGES if free[:6] != settings.gateway[:6])
         guest = {
             "GUEST_IMDS": spec.imds,
-            "GUEST_REGISTRY": park.registry,
+            "GUEST_REGISTRY": settings.registry,
             "GUEST_REGISTRY_NAME": REGISTRY_NAME,
             "GUEST_REGISTRY_IP": REGISTRY_IP,
-            "GUEST_INSECURE": f"{park.gateway}/32",
+            "GUEST_INSECURE": f"{settings.gateway}/32",
             "GUEST_BIP": bridge,
             "GUEST_ENGINE": "yes" if spec.has_engine else "no",
         }
         mounts = [
-            *places(spec.disk, shares_groups=park.shares_groups),
+            *engine_mounts(spec.disk, shares_groups=settings.shares_groups),
             Mount("/console", str(spec.console), type="bind"),
         ]
         try:
             self._container = self._run(
-                park, spec.instance_id, mounts, {**spec.environment, **guest}
+                settings, spec.instance_id, mounts, {**spec.environment, **guest}
             )
         except DockerException as exc:
             raise Transient("the engine starts no guest", error=str(exc)) from exc
@@ -152,10 +152,13 @@ class ContainerKeeper:
 
     @staticmethod
     def _run(
-        park: Park, instance_id: str, mounts: list[Mount], environment: Mapping[str, str]
+        settings: ContainerSettings,
+        instance_id: str,
+        mounts: list[Mount],
+        environment: Mapping[str, str],
     ) -> Container:
-        container = park.client.containers.run(
-            park.image,
+        container = settings.client.containers.run(
+            settings.image,
             name=f"runner-fleet-{instance_id}",
             hostname=instance_id,
             labels={LABEL: instance_id},

@@ -24,8 +24,6 @@ WIPE_WITHIN_S = 60.0
 # A container has an engine's images: at load 30 a minute was too short.
 DISK_WITHIN_S = 300.0
 
-__all__ = ["GuestHost", "GuestOptions", "GuestState"]
-
 Subject = TypeVar("Subject")
 
 
@@ -36,8 +34,8 @@ class GuestHost:
         """Nothing starts before the context is entered."""
         self._cloud = cloud
         self._options = options
-        park = options.containers
-        self._imds = ImdsServer(park.gateway) if park else ImdsServer()
+        containers = options.containers
+        self._imds = ImdsServer(containers.gateway) if containers else ImdsServer()
         self._guests: dict[str, Guest] = {}
         self._lock = threading.RLock()
         # An engine takes seconds to start a container and to remove one: no look waits for it.

@@ -18,13 +18,13 @@ from adapters.guest.process_tree import Family, hide_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 END_WITHIN_S = 10.0
-LEFT = 70  # the exit code when not everything could be ended
+NOT_ENDED = 70  # the exit code when not everything could be ended
 _ORDERS = {b"f": signal.SIGSTOP, b"t": signal.SIGCONT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptProcess:
-    """A command, its environment and its places."""
+class ProcessSpec:
+    """A command, its environment, its folder and its log."""
 
     command: Sequence[str]
     environment: dict[str, str]  # the command's whole environment
@@ -35,13 +35,13 @@ class KeptProcess:
 class Keeper:
     """A keeper process below this one. Close it, or it ends with this process."""
 
-    def __init__(self, kept: KeptProcess) -> None:
+    def __init__(self, spec: ProcessSpec) -> None:
         """Start it."""
-        with kept.log.open("ab") as log:
+        with spec.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "local.machines.keeper", str(kept.folder), *kept.command],
+                [sys.executable, "-m", "local.machines.keeper", str(spec.folder), *spec.command],
                 cwd=ROOT,
-                env=kept.environment,
+                env=spec.environment,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     if family.end(within_s=END_WITHIN_S):
         return code
     print(f"processes are left after {END_WITHIN_S:.0f} s", file=sys.stderr, flush=True)
-    return LEFT
+    return NOT_ENDED
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.guest.wipe import remove_tree
 from local.loopback import Answerer, LoopbackServer
-from local.machines.keeper import ROOT, Keeper, KeptProcess
+from local.machines.keeper import ROOT, Keeper, ProcessSpec
 from local.machines.processes import count_below
 
 WIPE_WITHIN_S = 10.0
@@ -34,7 +34,7 @@ class LambdaCloud(Protocol):
         """AWS_* variables of a session of the role."""
 
 
-class KeptSandbox(Protocol):
+class RunningSandbox(Protocol):
     """A sandbox at work: `local.machines.keeper.Keeper`, or a container."""
 
     @property
@@ -69,7 +69,7 @@ class LambdaHost(LoopbackServer):
         """Bind a free port of the loopback interface, so that `url` is known at once."""
         self._cloud = cloud
         self._options = options
-        self._keepers: dict[str, KeptSandbox] = {}
+        self._keepers: dict[str, RunningSandbox] = {}
         self._events: dict[str, str] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -139,7 +139,7 @@ class LambdaHost(LoopbackServer):
         asked, answered = folder / "event.json", folder / "answer.json"
         asked.write_text(event)
         setting = self._cloud.client("lambda").get_function_configuration(FunctionName=function)
-        kept = KeptProcess(
+        spec = ProcessSpec(
             command=[
                 sys.executable,
                 "-m",
@@ -154,7 +154,7 @@ class LambdaHost(LoopbackServer):
         with self._lock:
             if self._closed:
                 return host_closed()
-            keeper = Keeper(kept)
+            keeper = Keeper(spec)
             self._keepers[request] = keeper
             self._events[request] = event
         timeout_s = float(setting["Timeout"])

@@ -21,7 +21,7 @@ from local.machines.containers import (
     LABEL,
     RIGHTS,
     build_guest_image,
-    places,
+    engine_mounts,
     shares_groups,
 )
 from tests.e2e.images import BASE, Images
@@ -159,7 +159,7 @@ def needs_nested_engines(client: docker.DockerClient, folder: Path) -> None:
         client.containers.run(
             build_guest_image(client),
             ["bash", "-c", START_AN_ENGINE],
-            mounts=places(disk, shares_groups=shares_groups(client)),
+            mounts=engine_mounts(disk, shares_groups=shares_groups(client)),
             remove=True,
             stderr=True,
             **RIGHTS,

@@ -7,16 +7,11 @@ from local.chaos.pipeline import draw_jobs, victim
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder, WebhookChaos
 
-SOON_S = 30.0
-
 
 def _spot_notice(scene: Scene) -> None:
     """The machine of a running job goes in 46 to 50 s, of which its agent keeps 45 to end well."""
-    scene.push([victim("ec2", 12.0), *draw_jobs(scene.draw)[:3]])
-    taken = scene.wait(
-        lambda: scene.job("victim", "running"), within_s=SOON_S, what="the victim runs"
-    )
-    machine_id = scene.machine_of(taken.runner) if taken and taken.runner else None
+    runner = scene.push_victim(victim("ec2", 12.0), draw_jobs(scene.draw)[:3])
+    machine_id = scene.machine_of(runner) if runner else None
     if machine_id:
         scene.take_back(machine_id, in_s=scene.draw.uniform(46.0, 50.0))
 
@@ -45,12 +40,9 @@ def _storm(scene: Scene) -> None:
         return Disruption(dry=none) if none else None
 
     scene.proxy.fault = disrupt
-    scene.push([victim(draw.choice(("ec2", "lambda")), 8.0), *draw_jobs(draw)])
-    taken = scene.wait(
-        lambda: scene.job("victim", "running"), within_s=SOON_S, what="the victim runs"
-    )
-    if taken and taken.runner:
-        scene.kill(taken.runner, reported_after_s=draw.uniform(0.0, 3.0))
+    runner = scene.push_victim(victim(draw.choice(("ec2", "lambda")), 8.0), draw_jobs(draw))
+    if runner:
+        scene.kill(runner, reported_after_s=draw.uniform(0.0, 3.0))
     scene.pause(10.0)
 
 

@@ -5,7 +5,6 @@ from local.chaos.pipeline import Planned, any_end, draw_jobs
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder
 
-SOON_S = 30.0
 # What the fleet itself calls; runners have limits of their own in GitLab.
 _FLEETS_OWN = r"^/(projects|groups|user|runners/(all|\d+))"
 
@@ -42,7 +41,7 @@ def _hook_disabled(scene: Scene) -> None:
     scene.gitlab.order(ChaosOrder(hook_disabled=True))
     scene.deeds.injected += 1
     scene.push(draw_jobs(scene.draw))
-    healed = scene.wait(lambda: scene.gitlab.hooks_work() or None, within_s=SOON_S)
+    healed = scene.wait(lambda: scene.gitlab.hooks_work() or None)
     if not healed:
         scene.deeds.broken.append("the webhook was not switched on again")
 

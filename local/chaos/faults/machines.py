@@ -4,12 +4,10 @@ from fleet.machine.mailbox import MachineState
 from local.chaos.faults.fault import Fault
 from local.chaos.fleet_call import Disruption, FleetCall
 from local.chaos.fleet_file import FleetFile, Periods
-from local.chaos.gitlab_eye import ObservedJob
-from local.chaos.pipeline import Planned, draw_jobs, on_ec2, victim
+from local.chaos.pipeline import draw_jobs, on_ec2, victim
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder
 
-SOON_S = 30.0
 BACKENDS = ("ec2", "lambda")
 # GitLab itself gives up a job whose runner is silent: after this long instead of an hour.
 HURRIED = Periods(gitlab_silent_s=15.0)
@@ -20,11 +18,11 @@ def _at_boot(scene: Scene) -> None:
     """A machine dies before its first report; no event says so."""
     scene.push(draw_jobs(scene.draw))
     if scene.draw.random() < 0.7:
-        booted = scene.wait(scene.machines, within_s=SOON_S, what="a machine boots")
+        booted = scene.wait(scene.machines, what="a machine boots")
         if booted:
             scene.kill_machine(booted[0], reported_after_s=None)
         return
-    called = scene.wait(scene.sandboxes, within_s=SOON_S, what="a sandbox starts")
+    called = scene.wait(scene.sandboxes, what="a sandbox starts")
     if called:
         scene.kill_sandbox(called[0])
 
@@ -42,9 +40,7 @@ def _before_credential(scene: Scene) -> None:
 
     scene.proxy.fault = refuses
     scene.push(on_ec2(draw_jobs(scene.draw)))
-    waiting = scene.wait(
-        lambda: _runner_in(scene, MachineState.BOOTED), within_s=SOON_S, what="a machine waits"
-    )
+    waiting = scene.wait(lambda: _runner_in(scene, MachineState.BOOTED), what="a machine waits")
     if waiting:
         scene.kill(waiting, reported_after_s=None)
     scene.gitlab.order(ChaosOrder(api=ApiChaos()))
@@ -52,9 +48,7 @@ def _before_credential(scene: Scene) -> None:
 
 def _idle(scene: Scene) -> None:
     """A warm machine dies, and only then the jobs come that it was there for."""
-    idle = scene.wait(
-        lambda: _runner_in(scene, MachineState.IDLE), within_s=SOON_S, what="a machine is idle"
-    )
+    idle = scene.wait(lambda: _runner_in(scene, MachineState.IDLE), what="a machine is idle")
     if idle:
         scene.kill(idle, reported_after_s=None)
     scene.push(on_ec2(draw_jobs(scene.draw)))
@@ -63,24 +57,24 @@ def _idle(scene: Scene) -> None:
 def _while_running(scene: Scene) -> None:
     """EC2 or Lambda says so."""
     job = victim(scene.draw.choice(BACKENDS), 8.0)
-    taken = _push_with(scene, job)
-    if taken:
+    runner = scene.push_victim(job, draw_jobs(scene.draw)[:3])
+    if runner:
         scene.pause(scene.draw.uniform(0.0, 2.0))
-        scene.kill(taken, reported_after_s=scene.draw.uniform(0.0, 3.0))
+        scene.kill(runner, reported_after_s=scene.draw.uniform(0.0, 3.0))
 
 
 def _silently(scene: Scene) -> None:
     """EC2 shows the machine as running: only GitLab's time-out of the job ends it."""
-    taken = _push_with(scene, victim("ec2", 8.0))
-    if taken:
+    runner = scene.push_victim(victim("ec2", 8.0), draw_jobs(scene.draw)[:3])
+    if runner:
         scene.pause(scene.draw.uniform(0.0, 2.0))
-        scene.kill(taken, reported_after_s=None)
+        scene.kill(runner, reported_after_s=None)
 
 
 def _frozen(scene: Scene) -> None:
     """The machine hangs for good with its job."""
-    taken = _push_with(scene, victim("ec2", 8.0))
-    machine_id = scene.machine_of(taken) if taken else None
+    runner = scene.push_victim(victim("ec2", 8.0), draw_jobs(scene.draw)[:3])
+    machine_id = scene.machine_of(runner) if runner else None
     if machine_id:
         scene.freeze(machine_id)
 
@@ -89,21 +83,10 @@ def _after_job(scene: Scene) -> None:
     """GitLab has the result, the machine has not said goodbye."""
     job = victim(scene.draw.choice(BACKENDS), scene.draw.uniform(0.5, 2.0))
     scene.push([job, *draw_jobs(scene.draw)[:3]])
-    done = scene.wait(lambda: scene.job(job.name, "success"), within_s=SOON_S, what="it is done")
+    done = scene.wait(lambda: scene.job(job.name, "success"), what="it is done")
     if done and done.runner:
         reported_after_s = scene.draw.choice((None, 0.5))
         scene.kill(done.runner, reported_after_s=reported_after_s)
-
-
-def _push_with(scene: Scene, job: Planned) -> str | None:
-    """Push some jobs and this one; the runner that took this one."""
-    scene.push([job, *draw_jobs(scene.draw)[:3]])
-
-    def taken() -> ObservedJob | None:
-        return scene.job(job.name, "running")
-
-    victim_job = scene.wait(taken, within_s=SOON_S, what="the victim runs")
-    return victim_job.runner if victim_job else None
 
 
 def _runner_in(scene: Scene, state: MachineState) -> str | None:

@@ -13,13 +13,14 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import Report
 from local.aws.engine import Engine
 from local.aws.stack import Stack
-from local.machines.guests import GuestHost, GuestOptions, GuestState
+from local.machines.boot import GuestOptions, GuestState
+from local.machines.guests import GuestHost
 from tests.integration import runs
 from tests.integration.runs import BUSY, JOB, Mailboxes, credential, eventually
 
 
 @dataclass(frozen=True, slots=True)
-class Park:
+class ContainerSettings:
     """The engine, a host, and the fleet's part."""
 
     engine: Engine
@@ -88,7 +89,7 @@ def clear_of_others(engine: Engine) -> None:
 
 
 @pytest.fixture
-def park(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Park]:
+def park(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[ContainerSettings]:
     options = GuestOptions(
         stack=stack.name,
         folder=tmp_path / "guests",
@@ -101,14 +102,16 @@ def park(engine: Engine, stack: Stack, tmp_path: Path) -> Iterator[Park]:
     )
     clear_of_others(engine)
     with GuestHost(engine, options) as host:
-        used = Park(engine, stack, host, tmp_path)
+        used = ContainerSettings(engine, stack, host, tmp_path)
         yield used
         for guest in host.guests:
             used.terminate(guest.instance_id)
     assert host.processes() == 0
 
 
-def test_machines_boot_serve_their_own_credential_report_and_are_gone(park: Park) -> None:
+def test_machines_boot_serve_their_own_credential_report_and_are_gone(
+    park: ContainerSettings,
+) -> None:
     both = park.launch(2)
     for instance_id, name in zip(both, ("rf-one", "rf-two"), strict=True):
         park.equip(instance_id, JOB, runner_id=name)
@@ -141,7 +144,7 @@ def environment_of_user_data(keeper: int) -> dict[str, str]:
 
 
 def test_a_guest_has_the_machine_s_role_and_nothing_of_the_developers(
-    park: Park, monkeypatch: pytest.MonkeyPatch
+    park: ContainerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The mailbox id is the role session's: a guest that asks for another's is refused."""
     monkeypatch.setenv("DEVELOPERS_SECRET", "developers")
@@ -170,7 +173,9 @@ def test_a_guest_has_the_machine_s_role_and_nothing_of_the_developers(
     park.terminate(other["Instances"][0]["InstanceId"])
 
 
-def test_a_frozen_guest_has_no_heartbeat_and_a_spot_notice_reaches_its_job(park: Park) -> None:
+def test_a_frozen_guest_has_no_heartbeat_and_a_spot_notice_reaches_its_job(
+    park: ContainerSettings,
+) -> None:
     instance_id = park.busy()
 
     def heartbeat() -> datetime | None:
@@ -193,7 +198,7 @@ def test_a_frozen_guest_has_no_heartbeat_and_a_spot_notice_reaches_its_job(park:
     park.wait_for(instance_id, "terminated")
 
 
-def test_a_guest_that_is_ended_or_killed_reports_nothing(park: Park) -> None:
+def test_a_guest_that_is_ended_or_killed_reports_nothing(park: ContainerSettings) -> None:
     ended, killed = park.busy(), park.busy()
     assert park.host.processes() >= 6
     park.terminate(ended)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.machines.keeper import ROOT, Keeper, KeptProcess
+from local.machines.keeper import ROOT, Keeper, ProcessSpec
 from local.machines.processes import count_below
 from tests.integration.runs import eventually, is_alive
 
@@ -24,8 +24,8 @@ class Yard:
         self.folder = folder
         self.keepers: list[Keeper] = []
 
-    def kept(self, script: str) -> KeptProcess:
-        return KeptProcess(
+    def kept(self, script: str) -> ProcessSpec:
+        return ProcessSpec(
             command=["bash", "-c", script],
             environment={"PATH": PATH, "LEFT": str(self.folder / "left")},
             folder=self.folder,
@@ -128,9 +128,9 @@ def test_nothing_outlives_a_host_that_is_killed(yard: Yard) -> None:
     host = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from local.machines.keeper import Keeper, KeptProcess
+        from local.machines.keeper import Keeper, ProcessSpec
         folder = Path({str(yard.folder)!r})
-        Keeper(KeptProcess(command=["bash", "-c", "setsid sleep 300 & echo $! >pid; sleep 300"],
+        Keeper(ProcessSpec(command=["bash", "-c", "setsid sleep 300 & echo $! >pid; sleep 300"],
             environment={{"PATH": {PATH!r}}}, folder=folder, log=folder / "log"))
         time.sleep(300)
     """)

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from local.aws.partitions import Paid, Partitions, Written, paid, refused
+from local.aws.partitions import (
+    ItemChange,
+    KeyUnits,
+    Partitions,
+    units_of_changes,
+    units_of_refusal,
+)
 
 PLACE = "L/open"
 
@@ -57,13 +63,15 @@ def item(**values: str) -> dict[str, dict[str, str]]:
 def test_each_key_pays_for_what_is_written_at_it(
     before: Any, after: Any, units: dict[str, float]
 ) -> None:
-    change = Written(table="L", before=before, after=after)
-    assert {f"{one.place} {one.key}": one.units for one in paid([change], TABLES)} == units
+    change = ItemChange(table="L", before=before, after=after)
+    assert {
+        f"{one.target} {one.key}": one.units for one in units_of_changes([change], TABLES)
+    } == units
 
 
 def test_a_transaction_costs_the_table_twice_and_the_index_once() -> None:
-    change = Written(table="L", before=None, after=item(pool="a"))
-    assert [one.units for one in paid([change], TABLES, times=2)] == [2, 1]
+    change = ItemChange(table="L", before=None, after=item(pool="a"))
+    assert [one.units for one in units_of_changes([change], TABLES, times=2)] == [2, 1]
 
 
 KEY = {"TableName": "L", "Key": {"pk": {"S": "job"}}}
@@ -84,15 +92,15 @@ KEY = {"TableName": "L", "Key": {"pk": {"S": "job"}}}
 def test_a_refused_write_costs_the_keys_that_it_names(
     action: str, asked: dict[str, Any], units: list[float]
 ) -> None:
-    found = list(refused(action, json.dumps(asked).encode()))
+    found = list(units_of_refusal(action, json.dumps(asked).encode()))
     assert [one.units for one in found] == units
-    assert {(one.place, one.key) for one in found} <= {("L", "job")}
+    assert {(one.target, one.key) for one in found} <= {("L", "job")}
 
 
 def test_the_worst_second_of_each_place_is_kept() -> None:
     partitions = Partitions()
     for second, key, units in ((1, "a", 3), (1, "b", 4), (1, "a", 3), (2, "b", 5), (1, "b", 2)):
-        partitions.add(Paid(place=PLACE, key=key, units=units), second=second)
+        partitions.add(KeyUnits(target=PLACE, key=key, units=units), second=second)
     # What a thread counts late falls into the second that has begun.
     assert partitions.most() == {f"{PLACE} b": 7}
     partitions.reset()

@@ -1,4 +1,4 @@
-"""Where the engine's functions come from: a process that has imported what they import, and forks.
+"""A process that has imported what the engine's functions import, and forks one for each order.
 
 A new Python process spends most of a second on libraries before it runs a line of ours. A fork has
 them already. What is forked is still a process of its own, with its own code, environment and role.
