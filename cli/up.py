@@ -31,7 +31,7 @@ from operations.account import caller
 from operations.apply import apply_to, check_lambda_pools
 from operations.deploy import Deployment, check, deploy
 from operations.doctor import Patient, examine
-from operations.first_pipeline import Patience, PipelineProject, run_pipeline, tested
+from operations.first_pipeline import Patience, PipelineProject, pools_to_test, run_pipeline
 from operations.fleet_handle import find
 from operations.gitlab_access import connect, token_in, way_to
 from operations.gitlab_reach import check_reach
@@ -252,7 +252,7 @@ def _doctor(run: _UpRun) -> Iterator[str]:
 
 
 def _test(run: _UpRun, project: str | None) -> Iterator[str]:
-    pools = tested(run.config.pools)
+    pools = pools_to_test(run.config.pools)
     if project is None or not pools:
         yield "left out: give --test-project acme/demo for a job in each pool, on a branch"
         return

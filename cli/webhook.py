@@ -146,21 +146,21 @@ def send_sample(  # noqa: PLR0913
     call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
     world = call.world(ctx, stack)
     address = call.address(world, url)
-    tested = hook_proof.test(world, address)
-    where = f"hook {tested.hook_id} on {address.target.scope}"
+    sample = hook_proof.follow_sample(world, address)
+    where = f"hook {sample.hook_id} on {address.target.scope}"
     if as_json:
         say_json(
             {
-                "hook_id": tested.hook_id,
+                "hook_id": sample.hook_id,
                 "scope": str(address.target.scope),
-                "heard_at": _iso(tested.heard_at),
-                "hops": [asdict(hop) for hop in tested.hops],
+                "heard_at": _iso(sample.heard_at),
+                "hops": [asdict(hop) for hop in sample.hops],
             }
         )
     else:
-        for hop in tested.hops:
+        for hop in sample.hops:
             say(f"{hop.result:7}  {hop.hop}: {hop.says}")
-    lost = tested.lost_at
+    lost = sample.lost_at
     if lost is not None:
         word = "was lost" if lost.result == "missing" else "could not be followed"
         raise Refused(f"the sample of {where} {word} from {lost.hop}: {lost.says}")

@@ -194,17 +194,17 @@ def sentence_of(control: Control) -> str:
 
 def _give(deployed: Deployed, control: Control) -> Ordered:
     """Give an order, unless the same is in force."""
-    in_place = next(
+    standing = next(
         (
-            standing
-            for standing in _in_force(deployed)
-            if (standing.kind, standing.about) == (control.kind, control.about)
+            order
+            for order in _in_force(deployed)
+            if (order.kind, order.about) == (control.kind, control.about)
         ),
         None,
     )
-    if in_place is not None and control.same_order(in_place):
-        since = f"by {in_place.who} since {in_place.at:%F %R} UTC"
-        return Ordered(says=f"{sentence_of(in_place)}, {since} already", is_change=False)
+    if standing is not None and control.same_order(standing):
+        since = f"by {standing.who} since {standing.at:%F %R} UTC"
+        return Ordered(says=f"{sentence_of(standing)}, {since} already", is_change=False)
     deployed.fleet.order(control, _act(deployed, sentence_of(control), note=control.note))
     return Ordered(says=f"{sentence_of(control)}; in force within a minute")
 

@@ -33,7 +33,7 @@ from operations.token_check import check_token
 Result = Literal["ok", "warning", "failure"]
 # A tick is once a minute; a deployment or a throttle may cost some.
 TICK_WITHIN = timedelta(minutes=5)
-WHOLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
+COMPLETE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +168,7 @@ def _stack(patient: Patient, stack: _Stack | None) -> Iterator[Checked]:
         finding = f"there is no stack {patient.stack} in this region"
         yield _failed("stack", finding, "run `runner-fleet deploy`, or give --stack or --region")
         return
-    if stack.status in WHOLE:
+    if stack.status in COMPLETE:
         yield _ok("stack", f"{patient.stack} is {stack.status}")
     elif stack.status.endswith("_IN_PROGRESS"):
         yield _warned("stack", f"{stack.status}", "wait until it is done")

@@ -40,7 +40,7 @@ class PipelineProject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long a caller waits, and with which clock."""
+    """How long a caller waits for the pipeline, and how often it looks, by which clock."""
 
     within_s: float = WITHIN_S
     every_s: float = 2.0
@@ -48,7 +48,7 @@ class Patience:
     pause: Callable[[float], None] = sleep
 
 
-def tested(pools: Sequence[PoolConfig]) -> tuple[PoolConfig, ...]:
+def pools_to_test(pools: Sequence[PoolConfig]) -> tuple[PoolConfig, ...]:
     """The pools that a job on an unprotected branch can reach, by tags of their own."""
     return tuple(pool for pool in pools if pool.tags and not pool.protected_only)
 

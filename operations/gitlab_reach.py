@@ -33,7 +33,7 @@ def ask_functions(aws: Clients, stack: str, url: str, way: Way) -> GitLabAnswer:
 
 
 def check_reach(aws: Clients, stack: str, url: str, way: Way) -> tuple[bool, str]:
-    """Whether the fleet can work, as far as is known, and the sentence that says so or why not."""
+    """Whether the functions reach GitLab, and a sentence for people; True where it is not known."""
     try:
         answer = ask_functions(aws, stack, url, way)
     except FleetError as error:

@@ -1,4 +1,4 @@
-"""The way of a sample from GitLab to the ledger, hop by hop."""
+"""Follows a sample delivery from GitLab to the ledger, hop by hop."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ Result = Literal["ok", "missing", "untried"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriedHop:
-    """One hop: `missing` where the sample got lost, `untried` where it did not get."""
+    """One hop: `missing` where the sample was lost, `untried` where it did not arrive."""
 
     hop: str
     result: Result
@@ -46,7 +46,7 @@ class TriedHop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tested:
+class FollowedSample:
     """A sample that GitLab sent; `heard_at`: when the ledger had it."""
 
     hook_id: int
@@ -63,7 +63,7 @@ class Tested:
         return None
 
 
-def test(world: HookWorld, address: HookAddress) -> Tested:
+def follow_sample(world: HookWorld, address: HookAddress) -> FollowedSample:
     """Have GitLab send a sample job event, and follow it until the ledger has it.
 
     Where GitLab's newest job has no event for the bus, an earlier delivery is sent again. That also
@@ -87,7 +87,7 @@ class _Sample:
     address: HookAddress
     hook_id: int
 
-    def follow(self) -> Tested:
+    def follow(self) -> FollowedSample:
         """Send it, and an earlier delivery where it has no event; then report each hop."""
         scope, gitlab = self.address.target.scope, self.address.gitlab
         listed_ids = {receipt.id for receipt in self._receipts()}
@@ -96,10 +96,12 @@ class _Sample:
                 lambda: hooks.test_hook(gitlab, scope, self.hook_id), listed_ids
             )
             if heard_at is None and sent is not None and sent.event not in RULES:
-                earlier = next((each for each in self._receipts() if each.event in RULES), None)
+                earlier = next(
+                    (receipt for receipt in self._receipts() if receipt.event in RULES), None
+                )
                 if earlier is None:
                     lost = TriedHop(hop=_TO_BUS, result="untried", says=_NO_EVENT)
-                    return self._tested(None, (lost, *_untried("route")))
+                    return self._followed(None, (lost, *_untried("route")))
                 _, heard_at = self._send(
                     lambda: hooks.resend(gitlab, scope, self.hook_id, earlier.id)
                 )
@@ -109,14 +111,14 @@ class _Sample:
                 raise
             says = f"the bus does not take it: see the log of {self.world.stack}-webhook"
             lost = TriedHop(hop=_TO_BUS, result="missing", says=says)
-            return self._tested(None, (lost, *_untried("route")))
+            return self._followed(None, (lost, *_untried("route")))
         event = sent.event if sent else None
-        return self._tested(heard_at, tuple(self._behind_webhook(event, heard_at)))
+        return self._followed(heard_at, tuple(self._behind_webhook(event, heard_at)))
 
-    def _tested(self, heard_at: datetime | None, hops: tuple[TriedHop, ...]) -> Tested:
+    def _followed(self, heard_at: datetime | None, hops: tuple[TriedHop, ...]) -> FollowedSample:
         says = "our webhook took the sample"
         arrived = TriedHop(hop="GitLab to webhook", result="ok", says=says)
-        return Tested(hook_id=self.hook_id, heard_at=heard_at, hops=(arrived, *hops))
+        return FollowedSample(hook_id=self.hook_id, heard_at=heard_at, hops=(arrived, *hops))
 
     def _send(
         self, send: Callable[[], None], listed_ids: Collection[int] | None = None
@@ -125,13 +127,13 @@ class _Sample:
 
         A receipt that says that nothing follows ends the wait.
         """
-        before, asked_at, sent = self._heard_at(), self.world.clock(), None
+        before, sent_at, sent = self._heard_at(), self.world.clock(), None
         send()
-        while (self.world.clock() - asked_at).total_seconds() < HEARD_WITHIN_S:
-            latest = self._heard_at()
+        while (self.world.clock() - sent_at).total_seconds() < HEARD_WITHIN_S:
+            heard_at = self._heard_at()
             # A function that wrote down another delivery just before does not write this one.
-            if latest is not None and (latest != before or latest >= asked_at - HEARD_EVERY):
-                return sent, latest
+            if heard_at is not None and (heard_at != before or heard_at >= sent_at - HEARD_EVERY):
+                return sent, heard_at
             if listed_ids is not None and sent is None:
                 sent = next((new for new in self._receipts() if new.id not in listed_ids), None)
             if sent is not None and sent.event not in RULES:

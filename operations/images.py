@@ -47,8 +47,8 @@ class ImageKind:
         """The digest of the sources that the image with this tag was built from."""
         return tag.removeprefix(self.tag("")).partition("-")[0]
 
-    def made(self, image: StoredImage) -> str | None:
-        """The tag by which this image is one of this kind that we built."""
+    def own_tag(self, image: StoredImage) -> str | None:
+        """The image's tag where the fleet built it as one of this kind; else None."""
         return next((tag for tag in image.tags if tag.startswith(self.tag(""))), None)
 
 
@@ -92,11 +92,11 @@ class BuildRequest:
 
     @property
     def digest(self) -> str:
-        """That of the sources; behind it that of what is given for the build, if anything is."""
-        given = {**self.arguments, **self.sources.given}
-        if not given:
+        """The digest of the sources, and behind it that of arguments and given files, if any."""
+        extras = {**self.arguments, **self.sources.given}
+        if not extras:
             return self.sources.digest
-        whole = "\0".join(f"{name}={value}" for name, value in sorted(given.items()))
+        whole = "\0".join(f"{name}={value}" for name, value in sorted(extras.items()))
         return f"{self.sources.digest}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
 
 
@@ -114,7 +114,7 @@ class ListedImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class ImageChange:
     """The kinds whose image changed, and what the account's limits mean for the fleet."""
 
     changed: tuple[ImageKind, ...] = ()
@@ -156,14 +156,14 @@ def check_arguments(arguments: Mapping[str, str]) -> None:
 
 
 def own_kinds(workshop: Workshop) -> tuple[ImageKind, ...]:
-    """The kinds that use an image that we built, or none; an operator's own stays as it is."""
+    """The kinds without an image or with one that the fleet built, not one of the operator's."""
     stored = {image.reference: image for image in workshop.repository.all()}
 
-    def is_ours(kind: ImageKind) -> bool:
+    def is_own(kind: ImageKind) -> bool:
         used = workshop.used[kind.parameter]
-        return not used or (used in stored and kind.made(stored[used]) is not None)
+        return not used or (used in stored and kind.own_tag(stored[used]) is not None)
 
-    return tuple(kind for kind in KINDS if is_ours(kind))
+    return tuple(kind for kind in KINDS if is_own(kind))
 
 
 def build(
@@ -199,9 +199,10 @@ def build(
 def build_here(
     engine: Any, workshop: Workshop, request: BuildRequest, tell: Tell
 ) -> dict[ImageKind, str]:
-    """The same with an engine at hand, a client of the Docker SDK, which pushes what it built.
+    """Build what is not built yet with a local engine, a client of the Docker SDK, and push it.
 
-    It builds for its own architecture only; the other kinds are left out of the answer.
+    Returns and raises as `build` does. The engine builds for its own architecture only; the other
+    kinds are left out of the answer.
     """
     check_arguments(request.arguments)
     request = _for_engine(engine, request)
@@ -252,7 +253,7 @@ def listed(workshop: Workshop) -> list[ListedImage]:
                 findings=image.findings,
             )
             for image in stored
-            if (tag := kind.made(image))
+            if (tag := kind.own_tag(image))
         ]
         if used and not any(row.is_used and row.kind == kind for row in rows):
             rows.append(ListedImage(kind=kind, reference=used, is_used=True))
@@ -286,11 +287,11 @@ def use(
     *,
     given: Mapping[str, str] | None = None,
     every_s: float = EVERY_S,
-) -> Use:
+) -> ImageChange:
     """Have the stack launch machines with these images.
 
-    A first image of Lambda runners makes their functions, so the account's limits are looked up
-    then, save what the operator has `given`. Machines that run keep their image to their end.
+    A first image of Lambda runners makes their functions: parameters that the operator has not
+    `given` then follow from the account's limits. Machines that run keep their image to their end.
     Raises `Refused` for a tag instead of a digest.
     """
     for reference in images.values():
@@ -300,7 +301,7 @@ def use(
         kind for kind, reference in images.items() if workshop.used[kind.parameter] != reference
     )
     if not changed:
-        return Use()
+        return ImageChange()
     parameters = {kind.parameter: images[kind] for kind in changed}
     notes: tuple[str, ...] = ()
     if IMAGE in parameters:
@@ -310,7 +311,7 @@ def use(
         parameters |= limits.parameters
         notes = limits.notes
     change_parameters(aws, workshop.stack, parameters, every_s=every_s)
-    return Use(changed=changed, notes=notes)
+    return ImageChange(changed=changed, notes=notes)
 
 
 def _find(workshop: Workshop, request: BuildRequest, kind: ImageKind) -> StoredImage | None:
@@ -338,7 +339,7 @@ def _targets(kinds: Sequence[ImageKind]) -> Iterator[tuple[str, str]]:
 def _follow(
     builder: Builder, builds: Mapping[str, BuildRun], request: BuildRequest, tell: Tell
 ) -> None:
-    """Until all have ended. The first that fails ends this; the others go on by themselves."""
+    """Wait for all builds. Raises `Refused` at the first that fails; the others go on."""
     running = dict(builds)
     while running:
         for architecture, run in list(running.items()):
@@ -376,7 +377,7 @@ def _for_engine(engine: Any, request: BuildRequest) -> BuildRequest:
 
 
 def _read(messages: Iterator[Mapping[str, Any]], failure: str, tell: Tell) -> None:
-    """Tell the steps among an engine's messages. Raises `Refused` when one is an error."""
+    """Pass the steps among an engine's messages to `tell`. Raises `Refused` for an error."""
     lines: list[str] = []
     for message in messages:
         new = str(message.get("stream", "")).splitlines()

@@ -92,8 +92,8 @@ def stretches_of(runner: Runner, state: str, steps: Iterable[Step]) -> tuple[Str
     begun.sort(key=lambda stretch: (order.index(stretch.phase), stretch.start))
     firsts = [next(same) for _, same in groupby(begun, key=lambda stretch: stretch.phase)]
     firsts = [first for first in firsts if order.index(first.phase) <= order.index(now)]
-    kept = [stretch for stretch, later in pairwise(firsts) if stretch.start <= later.start]
-    return (*kept, firsts[-1])
+    stretches = [stretch for stretch, later in pairwise(firsts) if stretch.start <= later.start]
+    return (*stretches, firsts[-1])
 
 
 class LaneReader:

@@ -44,8 +44,10 @@ def outputs_of(aws: Clients, name: str) -> dict[str, str]:
 def parameters_of(aws: Clients, name: str) -> dict[str, str]:
     """The parameters of the stack; empty when there is none."""
     stack = find_stack(aws, name)
-    given = stack.get("Parameters", []) if stack else []
-    return {each["ParameterKey"]: each.get("ParameterValue", "") for each in given}
+    parameters = stack.get("Parameters", []) if stack else []
+    return {
+        parameter["ParameterKey"]: parameter.get("ParameterValue", "") for parameter in parameters
+    }
 
 
 def cloudformation_of(aws: Clients) -> "CloudFormationClient":

@@ -133,7 +133,7 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
-    """All of it."""
+    """The whole fleet."""
 
     at: datetime
     stack: str
@@ -251,10 +251,6 @@ def _discoveries(deployed: Deployed, recent: Iterable[JobRow]) -> tuple[JobDisco
     )
 
 
-def _backlogs(pools: Iterable[_PoolFacts]) -> list[Job]:
-    return [job for pool in pools for job in pool.backlog]
-
-
 def _spending(deployed: Deployed, config: FleetConfig, pools: Iterable[_PoolFacts]) -> Spending:
     """Today's, where there are budgets."""
     if not has_budgets(config):
@@ -269,8 +265,9 @@ def _uses(
 ) -> tuple[BudgetUse, ...]:
     """Each budget once: of every pool, and of the projects whose jobs wait."""
     of_pools = (pool_use(config, spending, pool.name) for pool in config.pools)
-    of_projects = {use.name: use for job in _backlogs(pools)
-                   if (use := project_use(config, spending, job)) is not None}  # fmt: skip
+    waiting = (job for pool in pools for job in pool.backlog)
+    of_jobs = (project_use(config, spending, job) for job in waiting)
+    of_projects = {use.name: use for use in of_jobs if use is not None}
     return (*(use for use in of_pools if use is not None), *of_projects.values())
 
 
@@ -353,9 +350,9 @@ def _pool_view(pool: _PoolFacts, at: datetime, controls: Iterable[Control]) -> P
         reason=pool.row.reason,
         sentence=_why(pool),
         back_off=tuple(
-            BackOffView(capacity=name, code=held.code, for_s=(held.until - at).total_seconds())
-            for name, held in sorted(pool.row.back_off.items())
-            if held.until > at
+            BackOffView(capacity=name, code=wait.code, for_s=(wait.until - at).total_seconds())
+            for name, wait in sorted(pool.row.back_off.items())
+            if wait.until > at
         ),
         is_leaving=config is None,
     )

@@ -46,9 +46,9 @@ def _claims(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[Token
         return
     yield _owner(config.gitlab.runners_in, gitlab)
     for project in config.gitlab.watch.projects:
-        yield _seen(f"project {project} is there", gitlab.project, project)
+        yield _is_there(f"project {project} is there", gitlab.project, project)
     for group in config.gitlab.watch.groups:
-        yield _seen(f"group {group} is there", gitlab.group, group)
+        yield _is_there(f"group {group} is there", gitlab.group, group)
 
 
 def _has(token: GitLabToken, scope: str) -> bool:
@@ -72,7 +72,7 @@ def _owner(where: RunnersIn, gitlab: GitLab) -> TokenClaim:
         return TokenClaim(claim=claim, holds=False)
 
 
-def _seen(claim: str, look: Callable[[str], object], name: str) -> TokenClaim:
+def _is_there(claim: str, look: Callable[[str], object], name: str) -> TokenClaim:
     try:
         look(name)
     except Refused:

@@ -80,7 +80,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedHook:
-    """What was there of a webhook."""
+    """What `remove` found of a webhook, and deleted."""
 
     hook_ids: tuple[int, ...]  # in GitLab
     had_row: bool
@@ -133,9 +133,9 @@ def register(world: HookWorld, address: HookAddress, *, rotate: bool = False) ->
 
 
 def register_once(world: HookWorld, address: HookAddress) -> Registration:
-    """The same, but where a webhook of the fleet on a group above brings these jobs already.
+    """Register as `register` does, unless the fleet's webhook on a group above brings these jobs.
 
-    GitLab would send each event by both. One that is there already is kept.
+    GitLab would send each event by both. A webhook that is there already is kept.
     """
     above = brought_by(world, address)
     if above is not None and not hooks.hooks_at(address.gitlab, address.target):
@@ -247,20 +247,20 @@ def _missing(row: HookRow) -> HookHealth:
 
 def in_gitlab(world: HookWorld, address: HookAddress) -> list[HookHealth]:
     """The webhooks at this address. Raises `Refused` where GitLab has none."""
-    hooks_found = hooks.hooks_at(address.gitlab, address.target)
-    above = None if hooks_found else brought_by(world, address)
+    existing = hooks.hooks_at(address.gitlab, address.target)
+    above = None if existing else brought_by(world, address)
     if above is not None:
         raise Refused(
             f"hook {above.hook_id} on {above.scope} brings the jobs of {address.target.scope}: name"
             f" its group, --group {above.scope.id}"
         )
-    if not hooks_found:
+    if not existing:
         raise Refused(
             "there is no such webhook: run `runner-fleet webhook register`",
             scope=address.target.scope,
             url=address.target.url,
         )
-    return hooks_found
+    return existing
 
 
 def _own_token(secrets: SecretStore, name: str | None) -> str | None:
