@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cli.consoles import NARROW, ByWidth, add, cell, fill, hanging, listing, machine_word
-from fleet.rules.problems import Problem
+from fleet.rules.problems.kinds import Problem
 from operations.durations import duration
 from operations.status import FleetView, JobView, MachineView, PoolView, QueueView
 

@@ -7,7 +7,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from fleet.rules.problems import STUCK, ProblemKind
+from fleet.rules.problems.jobs import STUCK
+from fleet.rules.problems.kinds import ProblemKind
 from monitor.board import Board
 from monitor.questions import Recent
 from operations.lanes import Phase, phases_of

@@ -18,7 +18,7 @@ from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import FleetError
 from fleet.job_event import instance_of
 from fleet.rules.hook_care import decide_hook
-from fleet.rules.problems import OF_THE_FLEET
+from fleet.rules.problems.kinds import OF_THE_FLEET
 from fleet.rules.quotas import AT_ONCE, ON_DEMAND, SPOT, AccountQuotas, shortages
 from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of

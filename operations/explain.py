@@ -16,7 +16,7 @@ from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.past import seconds_between
 from fleet.rules.controls import ceiling_of, in_force, pause_of
 from fleet.rules.liveness import by_our_clock, steps_between
-from fleet.rules.problems import ignored
+from fleet.rules.problems.jobs import ignored
 from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_machine
 from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest

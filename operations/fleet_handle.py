@@ -20,7 +20,7 @@ from adapters.ledger.table import Table
 from fleet.config.model import LAMBDA_WALL
 from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import Refused
-from fleet.rules.problems import ImageFacts
+from fleet.rules.problems.facts import ImageFacts
 from operations.account import caller
 from operations.clock import now
 from operations.gitlab_access import Connect, connect, has_token, token_in

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from adapters.aws.clients import Clients
 from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError
-from fleet.rules.problems import ImageFacts
+from fleet.rules.problems.facts import ImageFacts
 from operations.images import ImageKind, Workshop, kinds_for, listed, workshop_of
 
 LOOK_EVERY = timedelta(minutes=5)  # images change with deployments; `status --watch` reads each 2 s

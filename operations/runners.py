@@ -11,7 +11,7 @@ from fleet.job_event import instance_of
 from fleet.model import Runner
 from fleet.past import PastRun, seconds_between
 from fleet.rules.liveness import by_our_clock
-from fleet.rules.problems import state_word
+from fleet.rules.problems.runners import state_word
 from operations.fleet_handle import Deployed
 from operations.periods import Period
 

@@ -25,17 +25,17 @@ from fleet.rules.budgets import (
 )
 from fleet.rules.controls import Control, ceiling_of, in_force
 from fleet.rules.liveness import by_our_clock, stalled_since
-from fleet.rules.problems import (
+from fleet.rules.problems.decide import decide_problems
+from fleet.rules.problems.facts import (
     SILENT_WITHIN,
     FleetFacts,
     HookFacts,
     ImageFacts,
     JobDiscovery,
     PoolFacts,
-    Problem,
-    decide_problems,
-    state_word,
 )
+from fleet.rules.problems.kinds import Problem
+from fleet.rules.problems.runners import state_word
 from fleet.rules.schedule import idle_target
 from fleet.steps import StepName
 from operations.controls import ControlView, shown_controls

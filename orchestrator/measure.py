@@ -11,7 +11,8 @@ from fleet.model import Job
 from fleet.past import PastRun
 from fleet.rules.controls import Control, ceiling_of, in_force
 from fleet.rules.limits import is_full
-from fleet.rules.problems import FleetFacts, PoolFacts, count_stuck
+from fleet.rules.problems.facts import FleetFacts, PoolFacts
+from fleet.rules.problems.jobs import count_stuck
 from orchestrator.world import World
 
 

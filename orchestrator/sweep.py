@@ -23,7 +23,7 @@ from fleet.rules.liveness import (
     says_busy,
     with_note,
 )
-from fleet.rules.problems import LastSweep
+from fleet.rules.problems.facts import LastSweep
 from fleet.rules.reap import Fate, ReapPlan, Stray, Suspect, decide_reap, decide_strays, expired_of
 from fleet.rules.runner_record import PREFIX
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch

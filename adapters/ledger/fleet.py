@@ -13,7 +13,7 @@ from adapters.ledger.projects import ProjectRows
 from adapters.ledger.rows import RowType
 from adapters.ledger.spending import SpendingRows
 from adapters.ledger.table import Change, time_of
-from fleet.rules.problems import LastSweep
+from fleet.rules.problems.facts import LastSweep
 
 SWEEP_ROW = RowType(of=LastSweep)
 STRAY_KEPT = timedelta(days=1)

@@ -21,7 +21,9 @@ from fleet.model import Runner
 from fleet.reasons import Reason
 from fleet.rules.controls import Control, ControlKind
 from fleet.rules.hook_reach import ProjectGroups
-from fleet.rules.problems import FleetFacts, ProblemKind, decide_problems
+from fleet.rules.problems.decide import decide_problems
+from fleet.rules.problems.facts import FleetFacts
+from fleet.rules.problems.kinds import ProblemKind
 from fleet.steps import LONGEST, Step, StepName
 from fleet.trouble import Trouble
 from tests.unit.infra.documents import properties, statements

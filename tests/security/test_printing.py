@@ -24,7 +24,7 @@ from cli.status_render import render
 from fleet.errors import Refused
 from fleet.events import DeliveryIgnored, emit
 from fleet.rules.costs import By, CostLine
-from fleet.rules.problems import Problem, ProblemKind
+from fleet.rules.problems.kinds import Problem, ProblemKind
 from operations.cost import CostView
 from operations.status import BackOffView
 from operations.trail import Hop, Trail

@@ -37,6 +37,7 @@ MAY_IMPORT_INSIDE = {
     "fleet/config": {"fleet"},
     "fleet/machine": {"fleet"},
     "fleet/rules": {"fleet", "fleet/config", "fleet/machine"},
+    "fleet/rules/problems": {"fleet", "fleet/config", "fleet/machine", "fleet/rules"},
     "adapters": set[str](),
     "adapters/aws": set[str](),
     "adapters/gitlab": set[str](),

@@ -19,7 +19,7 @@ from fleet.errors import FleetError
 from fleet.machine.mailbox import MachineState, Report
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.problems import ImageFacts
+from fleet.rules.problems.facts import ImageFacts
 from fleet.steps import Step, StepName
 from operations.fleet_handle import Deployed
 from tests.fakes import AT, Clock, FakeGitLab, FakeQueue, FakeSecrets, FakeTable, runner_rows

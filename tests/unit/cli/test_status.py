@@ -21,7 +21,8 @@ from fleet.model import RunnerState
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff
 from fleet.rules.controls import Control, ControlKind
-from fleet.rules.problems import ImageFacts, LastSweep, Problem, ProblemKind
+from fleet.rules.problems.facts import ImageFacts, LastSweep
+from fleet.rules.problems.kinds import Problem, ProblemKind
 from fleet.rules.warm import WarmMemory
 from fleet.steps import Step, StepName
 from operations.status import (

@@ -11,7 +11,7 @@ from adapters.ledger.trouble_watch import KNOWN_FOR, TroubleWatch
 from fleet.errors import FleetError, Refused, Transient
 from fleet.model import JobStatus
 from fleet.reasons import Reason
-from fleet.rules.problems import ProblemKind
+from fleet.rules.problems.kinds import ProblemKind
 from fleet.trouble import TOKEN
 from operations.explain import UnknownJob, explain_job, read_reference
 from operations.status import gather

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.problems import ignored
+from fleet.rules.problems.jobs import ignored
 from fleet.rules.standing import Diagnosis, JobFacts, Standing, diagnose, widest
 from tests.fakes import AT
 from tests.unit.fleet.rules.standings import CASES, HOLD, POOL, Case, ago, idle, job

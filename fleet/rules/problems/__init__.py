@@ -1,0 +1,1 @@
+"""What `status` calls a problem, and the rules that find them."""
