@@ -180,7 +180,7 @@ def _torn_down_after(row: JobRow) -> timedelta | None:
 
 def _served_others(runners: RunnerRows, row: JobRow) -> dict[str, int]:
     """The jobs that the runners launched for this one took, by runner."""
-    jobs = {name: runners.job_of(name) for name in launched_for(row)}
+    jobs = {name: runners.job_taken_by(name) for name in launched_for(row)}
     return {name: job.job_id for name, job in jobs.items() if job and job != row.job.key}
 
 
@@ -188,7 +188,7 @@ def _made_for(runners: RunnerRows, job: Job) -> dict[str, int]:
     """The runner that took the job, and the other job that it was launched for."""
     if job.runner_id is None:
         return {}
-    origin = runners.made_for(job.runner_id)
+    origin = runners.launched_for(job.runner_id)
     return {job.runner_id: origin.job_id} if origin and origin != job.key else {}
 
 

@@ -63,7 +63,7 @@ def _steps_in_history(deployed: Deployed, runner_id: str) -> tuple[Step, ...]:
     """The steps of an ended runner, from the row of its job."""
     instance = instance_of(deployed.config().gitlab.url)
     rows = RunnerRows(deployed.table, deployed.mailboxes, instance)
-    key = rows.job_of(runner_id) or rows.made_for(runner_id)
+    key = rows.job_taken_by(runner_id) or rows.launched_for(runner_id)
     row = deployed.jobs.row(key) if key else None
     return tuple(step for step in row.steps if step.runner == runner_id) if row else ()
 

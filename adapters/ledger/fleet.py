@@ -43,9 +43,7 @@ class FleetRows(
 
     def last_sweep(self) -> LastSweep | None:
         """What the last sweep left undone; None: no sweep left anything yet."""
-        item = self._table.get("sweep", "last")
-        sweeps = self._readable(SWEEP_ROW.read, [item] if item else [])
-        return sweeps[0] if sweeps else None
+        return self._readable_one(SWEEP_ROW.read, self._table.get("sweep", "last"))
 
     def note_sweep(self, swept: LastSweep) -> None:
         """Record what a sweep left undone, where that differs from before."""

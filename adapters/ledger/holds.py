@@ -44,8 +44,8 @@ class HoldRows(Rows):
 
     def token_life(self) -> tuple[datetime | None, date | None]:
         """When the fleet last asked for the end of its token, and GitLab's answer."""
-        item = self._table.get(TOKEN_LIFE, TOKEN_LIFE) or {}
-        (life,) = self._readable(TOKEN_LIFE_ROW.read, [item]) or [_TokenLife()]
+        item = self._table.get(TOKEN_LIFE, TOKEN_LIFE)
+        life = self._readable_one(TOKEN_LIFE_ROW.read, item) or _TokenLife()
         return life.at, life.expires_on
 
     def note_token_life(self, expires_on: date | None, *, at: datetime) -> None:

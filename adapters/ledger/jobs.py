@@ -85,7 +85,7 @@ class JobRows(Rows):
     def row(self, key: JobKey) -> JobRow | None:
         """One job with its history; None also where its row cannot be read, which is counted."""
         item = self._table.get(job_pk(key), "job")
-        return next(iter(self._readable(_row, [item] if item and "instance" in item else [])), None)
+        return self._readable_one(_row, item if item and "instance" in item else None)
 
     def job(self, key: JobKey) -> Job | None:
         """One job."""

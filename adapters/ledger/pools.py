@@ -57,9 +57,8 @@ class PoolRows(Rows):
 
     def shown_pool(self, name: str) -> PoolRow:
         """The same for looks alone: an empty one where the row cannot be read."""
-        item = self._table.get(f"pool#{name}", "pool") or {}
-        (row,) = self._readable(partial(_pool_row, name=name), [item]) or [PoolRow(name=name)]
-        return row
+        item = self._table.get(f"pool#{name}", "pool")
+        return self._readable_one(partial(_pool_row, name=name), item) or PoolRow(name=name)
 
     def note_back_off(self, name: str, back_off: Mapping[str, BackOff]) -> None:
         """Record until when which capacity pools are not asked."""

@@ -46,7 +46,7 @@ class ProjectRows(HookRows):
     def groups_of(self, instance: str, project_id: int) -> ProjectGroups | None:
         """The groups that a project is in, as GitLab said last; None: not lately, or unreadable."""
         item = self._table.get(_project(instance, project_id), "groups")
-        return next(iter(self._readable(GROUPS_ROW.read, [item] if item else [])), None)
+        return self._readable_one(GROUPS_ROW.read, item)
 
     def note_groups(self, instance: str, project_id: int, groups: ProjectGroups) -> None:
         """Record the groups that a project is in."""

@@ -182,37 +182,34 @@ class RunnerRows(Rows):
         None also where its row cannot be read, which is counted.
         """
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")
-        noted = self._readable(_noted, [item] if item else [])
-        if not noted:
+        noted = self._readable_one(_noted, item)
+        if noted is None:
             return None
-        row, note = noted[0]
+        row, note = noted
         return with_report(row, self.reports([row]).get(row.id), self._instance, note=note)
 
-    def job_of(self, runner_id: str) -> JobKey | None:
+    def job_taken_by(self, runner_id: str) -> JobKey | None:
         """The job that a runner took, live or ended in the last 30 days."""
         live = self.find(runner_id)
         if live is not None:
             return live.job
-        item = self._table.get(f"runner#{runner_id}", "runner") or {}
-        ended = self._readable(
-            lambda row: JobKey.parse(row["job"]), [item] if "job" in item else []
-        )
-        return ended[0] if ended else None
+        return self._job_in(self._table.get(f"runner#{runner_id}", "runner"), "job")
 
     def ended(self, runner_id: str) -> Runner | None:
         """A runner that ended in the last 30 days."""
         item = self._table.get(f"runner#{runner_id}", "runner")
-        rows = self._readable(RUNNER_ROW.read, [item] if item else [])
-        return rows[0] if rows else None
+        return self._readable_one(RUNNER_ROW.read, item)
 
-    def made_for(self, runner_id: str) -> JobKey | None:
+    def launched_for(self, runner_id: str) -> JobKey | None:
         """The job that a runner was launched for, live or ended in the last 30 days."""
         item = self._table.get(f"pool#{pool_of(runner_id)}", f"runner#{runner_id}")
-        item = item or self._table.get(f"runner#{runner_id}", "runner") or {}
-        reports = self._readable(
-            lambda row: JobKey.parse(row["for_job"]), [item] if "for_job" in item else []
-        )
-        return reports[0] if reports else None
+        item = item or self._table.get(f"runner#{runner_id}", "runner")
+        return self._job_in(item, "for_job")
+
+    def _job_in(self, item: Item | None, attribute: str) -> JobKey | None:
+        """The job that an attribute of a row names."""
+        named = item if item and attribute in item else None
+        return self._readable_one(lambda row: JobKey.parse(row[attribute]), named)
 
     def owner(self, mailbox: str) -> str | None:
         """The id of the runner on the machine with this mailbox."""

@@ -374,6 +374,10 @@ class Rows:
             self._leave_out(left_out, error)
         return rows
 
+    def _readable_one(self, read: Callable[[Item], RowT], item: Item | None) -> RowT | None:
+        """What is read of one item; None where there is none, or where it does not read."""
+        return next(iter(self._readable(read, [item] if item else [])), None)
+
     def _leave_out(self, rows: Sequence[str], error: str) -> None:
         """Count rows that are not as their kind is, and report them."""
         self._table.unreadable.update(rows)

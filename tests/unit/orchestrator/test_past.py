@@ -113,8 +113,8 @@ def test_the_end_of_a_machine_that_another_jobs_runner_replaced_is_not_the_jobs(
     assert scene.closes(first, Reason.SURPLUS)
     row = scene.row(1)
     assert (row.machine, row.torn_down_at) == (second.machine_id, None)
-    assert scene.world.runners.made_for(second.id) == key(2)
-    assert scene.world.runners.made_for(first.id) == key(1)  # ended
+    assert scene.world.runners.launched_for(second.id) == key(2)
+    assert scene.world.runners.launched_for(first.id) == key(1)  # ended
 
 
 def test_what_a_job_used_is_kept() -> None:
