@@ -93,7 +93,7 @@ def _chosen(names: list[str] | None) -> list[Fault]:
     for name in names or []:
         fault = fault_named(name)
         if fault is None:
-            known = ", ".join(each.name for each in FAULTS)
+            known = ", ".join(fault.name for fault in FAULTS)
             say(f'Error: no fault is called "{name}": choose one of {known}', err=True)
             raise typer.Exit(2)
         chosen.append(fault)

@@ -125,14 +125,14 @@ def fill(
             return len(names[index])
         return max([len(names[index]), *(row[index].cell_len for row in cells)])
 
-    kept = list(range(len(names)))
+    shown = list(range(len(names)))
     for name in drop:
-        if sum(map(needed, kept)) + GAP * (len(kept) - 1) <= width:
+        if sum(map(needed, shown)) + GAP * (len(shown) - 1) <= width:
             break
-        kept.remove(names.index(name))
-    table.columns = [table.columns[index] for index in kept]
+        shown.remove(names.index(name))
+    table.columns = [table.columns[index] for index in shown]
     for row in cells:
-        add(table, *(row[index] for index in kept))
+        add(table, *(row[index] for index in shown))
 
 
 def machine_word(machine: str | None) -> str:

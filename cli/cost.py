@@ -57,10 +57,10 @@ def draw(view: CostView, *, width: int) -> RenderableType:
     rows: list[list[object]] = []
     for line in view.lines[:SHOWN]:
         parts = [line.boot_usd, line.idle_usd, line.run_usd, line.shared_usd] if is_wide else []
-        each = line.usd / line.jobs if line.jobs else None
+        per_job = line.usd / line.jobs if line.jobs else None
         amounts = [usd(amount) for amount in (line.usd, *parts)]
         rows.append(
-            [line.name, line.jobs, line.machines, *amounts, duration(line.ran_s), usd(each)]
+            [line.name, line.jobs, line.machines, *amounts, duration(line.ran_s), usd(per_job)]
         )
     fill(table, rows, width=width, drop=("machines", "ran", "usd/job", "jobs"))
     more = len(view.lines) - SHOWN

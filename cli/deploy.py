@@ -71,7 +71,7 @@ def packed() -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployWorld(ImageWorld):
-    """And the packing of the functions."""
+    """What `deploy` works with: AWS, images, the packing of the functions, and GitLab."""
 
     pack: Callable[[], bytes] = packed
     ask: Callable[[str, Way], GitLabAnswer] = ask_gitlab
@@ -95,8 +95,8 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     Example: runner-fleet deploy --region eu-central-1 -p LogDays=7
     """
     use_stack(stack)
-    given = dict(read_pair(text, "a parameter") for text in parameter or ())
-    deployment = Deployment(stack=stack, bucket=bucket, parameters=given)
+    parameters = dict(read_pair(text, "a parameter") for text in parameter or ())
+    deployment = Deployment(stack=stack, bucket=bucket, parameters=parameters)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
     check(world.aws, deployment)
     gitlab = _gitlab_in(path) if with_gitlab else None
@@ -105,15 +105,15 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     say("installing the dependencies of the functions")
     code = world.pack()
     say(f"deploying {stack}, which takes some minutes")
-    done = deploy_stack(world.aws, deployment, code)
+    result = deploy_stack(world.aws, deployment, code)
     if with_images:
-        _bring_images(world, stack, given, BuildChoice(is_here=local))
+        _bring_images(world, stack, parameters, BuildChoice(is_here=local))
     works, sentence = True, ""
     if gitlab:
         works, sentence = check_reach(world.aws, stack, *gitlab)
         if works:
             say(sentence)
-    _show(stack, done)
+    _show(stack, result)
     if not works:
         raise Refused(sentence)
 
@@ -144,20 +144,20 @@ def _ask_from_here(world: DeployWorld, deployment: Deployment, url: str, way: Wa
 
 
 def _bring_images(
-    world: DeployWorld, stack: str, given: Mapping[str, str], choice: BuildChoice
+    world: DeployWorld, stack: str, parameters: Mapping[str, str], choice: BuildChoice
 ) -> None:
-    """Build and use the images of these sources, but where the operator chose an image."""
+    """Build and use the images of these sources, except where the operator chose an image."""
     workshop = images.workshop_of(world.aws, stack)
-    kinds = [kind.name for kind in images.own_kinds(workshop) if not given.get(kind.parameter)]
+    kinds = [kind.name for kind in images.own_kinds(workshop) if not parameters.get(kind.parameter)]
     if kinds:
         choice = replace(choice, kinds=tuple(kinds))
-        put_to_use(world, workshop, build_images(world, workshop, choice), given)
+        put_to_use(world, workshop, build_images(world, workshop, choice), parameters)
 
 
-def _show(stack: str, done: DeployResult) -> None:
-    for note in done.notes:
+def _show(stack: str, result: DeployResult) -> None:
+    for note in result.notes:
         say(note)
-    say(f"{stack} is {done.word}; webhook URL: {done.outputs.get('WebhookUrl')}")
-    if done.word == "created":
+    say(f"{stack} is {result.word}; webhook URL: {result.outputs.get('WebhookUrl')}")
+    if result.word == "created":
         for line in NEXT.splitlines():
             say(line)

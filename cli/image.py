@@ -86,7 +86,7 @@ SecurityGroup = Annotated[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageWorld:
-    """AWS, the sources and the engine at hand. Tests put their own into the command's context."""
+    """AWS, the sources and the local Docker engine. Tests put their own into the context."""
 
     aws: Clients
     sources: Callable[[Mapping[str, Path]], ImageSources] = lambda given: image_sources(given=given)
@@ -176,7 +176,7 @@ def use(
     chosen = tuple(images.kind_named(name) for name in kind or ())
     if reference is None:
         wanted = images.newest(workshop)
-        wanted = {each: wanted[each] for each in chosen or wanted if each in wanted}
+        wanted = {kind: wanted[kind] for kind in chosen or wanted if kind in wanted}
         if not wanted:
             raise Refused("there is no such image yet: run `runner-fleet image build`")
     else:
@@ -184,12 +184,12 @@ def use(
             reference = f"{workshop.repository.uri}@{reference}"
         wanted = dict.fromkeys(chosen or (images.kind_of(workshop, reference),), reference)
     if as_json:
-        done = images.use(world.aws, workshop, wanted, every_s=world.every_s)
+        change = images.use(world.aws, workshop, wanted, every_s=world.every_s)
         used = [
-            {"kind": kind.name, "image": wanted[kind], "is_change": kind in done.changed}
+            {"kind": kind.name, "image": wanted[kind], "is_change": kind in change.changed}
             for kind in wanted
         ]
-        say_json({"images": used, "notes": done.notes}, indent=2)
+        say_json({"images": used, "notes": change.notes}, indent=2)
     else:
         put_to_use(world, workshop, wanted)
 
@@ -218,8 +218,8 @@ def bake(  # noqa: PLR0913 - one argument for each option
         every_s=world.every_s * 3,
     )
     say("baking a machine image, which takes about half an hour")
-    done = bake_image(world.aws, workshop, request, say)
-    say(f"machines start from {done.machine_image} and its weekly successors: {done.parameter}")
+    baked = bake_image(world.aws, workshop, request, say)
+    say(f"machines start from {baked.machine_image} and its weekly successors: {baked.parameter}")
 
 
 def build_images(
@@ -252,11 +252,11 @@ def put_to_use(
     given: Mapping[str, str] | None = None,
 ) -> None:
     """Have the stack use these images, and say so; `given`: the operator's parameters."""
-    done = images.use(world.aws, workshop, wanted, given=given, every_s=world.every_s)
-    for note in done.notes:
+    change = images.use(world.aws, workshop, wanted, given=given, every_s=world.every_s)
+    for note in change.notes:
         say(note)
     for kind in wanted:
-        word = "machines start from" if kind in done.changed else "unchanged:"
+        word = "machines start from" if kind in change.changed else "unchanged:"
         say(kind.name, word, wanted[kind])
 
 

@@ -42,8 +42,11 @@ def import_config(
         for finding in proposal.lines:
             where = f"{path.name} line {finding.line}" if finding.line else "fleet.toml"
             say(f"{where}: {finding.key}: {finding.result}: {finding.note}", err=True)
-        left = sum(finding.result is Carry.LEFT_OUT for finding in proposal.lines)
+        left_out = sum(finding.result is Carry.LEFT_OUT for finding in proposal.lines)
         count = f"{len(proposal.pools)} pool{'' if len(proposal.pools) == 1 else 's'}"
-        say(f"{count} proposed; {left} of {len(proposal.lines)} lines do not carry over", err=True)
+        say(
+            f"{count} proposed; {left_out} of {len(proposal.lines)} lines do not carry over",
+            err=True,
+        )
     if not proposal.pools:
         raise typer.Exit(1)

@@ -164,7 +164,7 @@ _OTHERS: Mapping[str, str] = {
     """,
     "destroy": """
         stack | text |
-        removed[].what | text | a kind of thing
+        removed[].what | text | a kind of resource
         removed[].names[] | text |
         left[].what | text | the exit code is then 1
         left[].names[] | text |
@@ -194,9 +194,9 @@ def _of_line(line: str) -> JsonField:
     return JsonField(path=path, holds=holds, meaning=meaning)
 
 
-def _of_class(path: str, of: type) -> Iterator[JsonField]:
-    hints, comments = get_type_hints(of), _comments(of)
-    for attribute in fields(of):
+def _of_class(path: str, value: type) -> Iterator[JsonField]:
+    hints, comments = get_type_hints(value), _comments(value)
+    for attribute in fields(value):
         inner = f"{path}.{attribute.name}" if path else attribute.name
         yield from _of_hint(inner, hints[attribute.name], comments.get(attribute.name, ""))
 
@@ -224,11 +224,11 @@ def _of_hint(path: str, hint: Any, meaning: str) -> Iterator[JsonField]:
         yield JsonField(path=path, holds=_WORDS[hint], meaning=meaning)
 
 
-def _comments(of: type) -> Mapping[str, str]:
+def _comments(value: type) -> Mapping[str, str]:
     """The comment behind each field of a class."""
     comments: dict[str, str] = {}
     name = ""
-    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(of)).readline):
+    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(value)).readline):
         if token.type == tokenize.NAME and token.line.lstrip().startswith(f"{token.string}:"):
             name = token.string
         elif token.type == tokenize.COMMENT and not token.line.lstrip().startswith("#") and name:

@@ -50,8 +50,8 @@ Port = Annotated[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Up:
-    """A running laptop, for `local status` and `local down`."""
+class RunningLaptop:
+    """The addresses of a running laptop, for `local status` and `local down`."""
 
     pid: int
     webhook: str
@@ -75,7 +75,7 @@ def up(
     """
     options = LaptopOptions(gitlab_port=gitlab_port, containers=containers(machines))
     make_private(data)
-    with _alone(data):
+    with _hold_lock(data):
         set_aside(data)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -140,7 +140,7 @@ def status(data: Folder = LAPTOP, *, as_json: AsJson = False) -> None:
     _show(running, data)
 
 
-def _prepare(laptop: Laptop, data: Path) -> Up:
+def _prepare(laptop: Laptop, data: Path) -> RunningLaptop:
     """A group with our webhook and a project in it, on the pools of the folder's fleet.toml."""
     url, token = laptop.gitlab_url, laptop.gitlab_token
     projects = restore_projects(data, gitlab_url=url, token=token)
@@ -151,7 +151,7 @@ def _prepare(laptop: Laptop, data: Path) -> Up:
         say(line, err=True)
     keep_applied(data, laptop.fleet_rows.config())
     laptop.register_webhook(group=GROUP)
-    return Up(
+    return RunningLaptop(
         pid=os.getpid(),
         webhook=laptop.stack.webhook_url,
         gitlab=laptop.gitlab_url,
@@ -161,7 +161,7 @@ def _prepare(laptop: Laptop, data: Path) -> Up:
     )
 
 
-def _show(running: Up, data: Path) -> None:
+def _show(running: RunningLaptop, data: Path) -> None:
     folder = data.resolve()  # the shell looks for a name without a slash on PATH
     environment, fleet = shlex.quote(str(folder / "env")), shlex.quote(str(folder / FILE))
     for line in (
@@ -179,7 +179,7 @@ def _show(running: Up, data: Path) -> None:
         say(line)
 
 
-def _write(data: Path, running: Up, environment: dict[str, str]) -> None:
+def _write(data: Path, running: RunningLaptop, environment: dict[str, str]) -> None:
     """The addresses, and a file to source, readable by their owner only: they hold local keys."""
     names = [name for name in environment if name.startswith(("AWS_", "GITLAB_"))]
     names += [EXECUTORS_VARIABLE] if EXECUTORS_VARIABLE in environment else []
@@ -191,13 +191,13 @@ def _write(data: Path, running: Up, environment: dict[str, str]) -> None:
         path.write_text(text)
 
 
-def _read(data: Path) -> Up | None:
-    """The running laptop of this folder. The file of a killed laptop counts for nothing."""
+def _read(data: Path) -> RunningLaptop | None:
+    """The running laptop of this folder; None without one, whatever file a killed one left."""
     path = data / "up.json"
     if not path.exists() or not _is_held(data):
         return None
     try:
-        return Up(**json.loads(path.read_text()))
+        return RunningLaptop(**json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise Refused(
             "`local up` did not write this file: end its process by hand", file=path
@@ -205,8 +205,8 @@ def _read(data: Path) -> Up | None:
 
 
 @contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """Hold this folder's lock, which the system releases with the process."""
+def _hold_lock(data: Path) -> Iterator[None]:
+    """Hold this folder's lock, which ends with the process. `Refused` where it is held."""
     with (data / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,7 +228,7 @@ def _option(data: Path) -> str:
 def _is_held(data: Path) -> bool:
     """Whether a laptop runs here: its process number alone may be another process's by now."""
     try:
-        with _alone(data):
+        with _hold_lock(data):
             return False
     except Refused:
         return True

@@ -39,6 +39,6 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:
-    for each in ENDING:
-        signal.signal(each, signal.SIG_IGN)
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
     raise SystemExit(128 + number)

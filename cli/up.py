@@ -116,8 +116,8 @@ def up(  # noqa: PLR0913  # a command's parameters are its options
         parameters=dict(read_pair(pair, "a parameter") for pair in parameter or ()),
         yes=yes,
     )
-    for number, (step, does) in enumerate(_steps(run, test_project), start=1):
-        for line in does:
+    for number, (step, lines) in enumerate(_steps(run, test_project), start=1):
+        for line in lines:
             if as_json:
                 say(line, step=step, number=number, of=STEPS)
             else:

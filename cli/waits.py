@@ -52,19 +52,19 @@ def draw(view: WaitsView, *, width: int) -> RenderableType:
         p95 = [duration(hop.at_p95_s) for hop in line.hops] if hops else []
         times = (line.p50_s, line.p95_s, line.max_s)
         add(table, line.name, line.jobs, line.over, *map(duration, times), *p95)
-    everything = view.lines[0]
+    total = view.lines[0]
     stack = listing("", "hop", "p50", "p95", "max", "of the slowest 5 %", "", right={"p50", "p95"})
-    whole_s = sum(hop.at_p95_s for hop in everything.hops) or 1.0
-    for hop in everything.hops:
+    whole_s = sum(hop.at_p95_s for hop in total.hops) or 1.0
+    for hop in total.hops:
         add(
             stack,
             hop.hop.value,
-            *(duration(each) for each in (hop.p50_s, hop.p95_s, hop.max_s)),
+            *(duration(seconds) for seconds in (hop.p50_s, hop.p95_s, hop.max_s)),
             f"{duration(hop.at_p95_s)}, {hop.at_p95_s / whole_s:.0%}",
             cell("█" * round(24 * hop.at_p95_s / whole_s)),
         )
-    ends = [cell(as_called(f"the longest: `runner-fleet explain {everything.slowest}`"))]
-    if everything.heard_late:
-        late = f"{everything.heard_late} jobs had no webhook: see `runner-fleet status`"
+    ends = [cell(as_called(f"the longest: `runner-fleet explain {total.slowest}`"))]
+    if total.heard_late:
+        late = f"{total.heard_late} jobs had no webhook: see `runner-fleet status`"
         ends.append(cell(as_called(late)))
     return Group(table, cell(""), stack, *ends)

@@ -78,9 +78,9 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     Registers none where the fleet's webhook on a group above brings the same jobs.
     Example: runner-fleet webhook register --project acme/web
     """
-    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-    world = call.world(ctx, stack)
-    address = call.address(world, url)
+    options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = options.world(ctx, stack)
+    address = options.address(world, url)
     done = webhooks.register_once(world, address)
     above, scope = done.above, address.target.scope
     if done.own is not None:
@@ -108,8 +108,8 @@ def list_(  # noqa: PLR0913
     Each line has its last delivery. 1: one of the fleet's is off, or it has none.
     Example: runner-fleet webhook list
     """
-    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-    listed = _listed(call, ctx, stack)
+    options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    listed = _listed(options, ctx, stack)
     if as_json:
         say_json({"webhooks": [_json_of(webhook) for webhook in listed]}, indent=2)
     elif not listed:
@@ -120,7 +120,7 @@ def list_(  # noqa: PLR0913
         state = f"{health.alert_status}{f' until {until:%F %R %Z}' if until else ''}"
         say(health.hook_id, webhook.scope, state, _last_delivery(webhook), health.url)
     is_off = any(webhook.row is not None and not webhook.health.is_executable for webhook in listed)
-    if is_off or not (listed or call.names_scope):
+    if is_off or not (listed or options.names_scope):
         raise typer.Exit(1)
 
 
@@ -143,9 +143,9 @@ def send_sample(  # noqa: PLR0913
     A disabled webhook comes back when the sample is accepted. 1: a hop is missing, or not proven.
     Example: runner-fleet webhook test --project acme/web
     """
-    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-    world = call.world(ctx, stack)
-    address = call.address(world, url)
+    options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = options.world(ctx, stack)
+    address = options.address(world, url)
     sample = hook_proof.follow_sample(world, address)
     where = f"hook {sample.hook_id} on {address.target.scope}"
     if as_json:
@@ -185,9 +185,9 @@ def rotate(  # noqa: PLR0913
     No delivery is refused meanwhile, and it may be repeated.
     Example: runner-fleet webhook rotate --project acme/web
     """
-    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-    world = call.world(ctx, stack)
-    rotated = webhooks.rotate(world, call.address(world, url))
+    options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = options.world(ctx, stack)
+    rotated = webhooks.rotate(world, options.address(world, url))
     _say_registered("rotated", rotated, as_json=as_json)
 
 
@@ -209,9 +209,9 @@ def remove(  # noqa: PLR0913
 
     Example: runner-fleet webhook remove --project acme/web
     """
-    call = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
-    world = call.world(ctx, stack)
-    address = call.address(world, url)
+    options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
+    world = options.world(ctx, stack)
+    address = options.address(world, url)
     removed = webhooks.remove(world, address)
     scope = address.target.scope
     if as_json:
@@ -283,24 +283,24 @@ def _world(ctx: typer.Context, stack: str) -> HookWorld:
     return ctx.obj if isinstance(ctx.obj, HookWorld) else wiring(clients(), stack)
 
 
-def _listed(call: WebhookOptions, ctx: typer.Context, stack: str) -> tuple[ListedHook, ...]:
-    """Those of the scope; they need GitLab alone. Without a scope those of the fleet."""
-    call.check(needs_scope=False)
-    if not call.names_scope:
+def _listed(options: WebhookOptions, ctx: typer.Context, stack: str) -> tuple[ListedHook, ...]:
+    """The webhooks of the scope, for which GitLab is enough; without a scope the fleet's."""
+    options.check(needs_scope=False)
+    if not options.names_scope:
         world = _world(ctx, stack)
-        gitlab = call.gitlab(world)
+        gitlab = options.gitlab(world)
         return webhooks.list_registered(world, gitlab, instance_of(gitlab.api.url))
     known: HookWorld | None
     try:
         known = _world(ctx, stack)
     except (Refused, Transient):
         known = None
-    gitlab = call.gitlab(known)
-    return webhooks.list_in(known, gitlab, call.scope(gitlab), instance_of(gitlab.api.url))
+    gitlab = options.gitlab(known)
+    return webhooks.list_in(known, gitlab, options.scope(gitlab), instance_of(gitlab.api.url))
 
 
 def _say_covered(scope: HookScope, above: HookRow, *, as_json: bool) -> None:
-    """That a group's webhook does it already."""
+    """Say that the webhook of a group above brings these jobs already."""
     if as_json:
         facts = {"hook_id": above.hook_id, "scope": str(above.scope), "url": above.url}
         verification = {"verification": above.verification, "changed": False}

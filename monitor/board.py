@@ -91,7 +91,7 @@ class Board:
             return self._picture
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read, in a thread."""
         self._thread = Thread(target=self._go_on, name="board", daemon=True)
         self._thread.start()
 
@@ -101,7 +101,7 @@ class Board:
         self._wake.set()
 
     def end(self) -> None:
-        """Stop reading."""
+        """Stop, and wait for the thread that reads."""
         self.stop()
         if self._thread is not None:
             self._thread.join(timeout=5)

@@ -1,4 +1,4 @@
-"""What every page has: the template, the picture's age, the words and lengths of time in it."""
+"""What every page has: its template, the picture's age, and how words and numbers are shown."""
 
 import re
 import secrets
@@ -63,7 +63,7 @@ class Page:
         self.board = board
         self.guard = guard
         self.readings = readings
-        self.pages = readings.another()  # by their address
+        self.pages = readings.separate()  # by their address
         self.ask = ask
         self._results: dict[str, str] = {}  # of the last changes, by a random name
         self._templates = _templates(as_called)
@@ -122,7 +122,7 @@ class Page:
         return fields
 
     async def changed(self, address: str, order: Callable[[], Ordered]) -> Response:
-        """Give an order, read the fleet again, and show the page with the result."""
+        """Give an order, read the fleet again, and lead to the page with the result."""
         ordered = await run_in_threadpool(order)
         await run_in_threadpool(self.board.read_now)
         self.pages.clear()

@@ -1,7 +1,7 @@
 """Answers that take seconds, such as a month of history: read in the background, kept, read again.
 
-A page waits for one a twentieth of a second at most: then it shows the last answer, or says that it
-is being read.
+A page waits a twentieth of a second at most; then it shows the last answer, or says that one is
+being read.
 """
 
 from collections.abc import Callable, Hashable
@@ -13,7 +13,7 @@ from typing import Any
 
 from fleet.errors import FleetError
 
-# Different questions that are kept; one more drops that which was asked longest ago.
+# Answers in memory at most: one more drops the answer whose question was asked longest ago.
 KEPT_AT_MOST = 40
 AT_ONCE = 3
 PATIENCE_S = 0.05
@@ -35,7 +35,7 @@ class KeptAnswer:
 class Readings:
     """The last answers by question. `run` starts a function at once or later, in any thread.
 
-    `patience_s`: how long one who asks waits for an answer that is being read.
+    `patience_s`: how long a call waits for an answer that is being read.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Readings:
     ) -> None:
         self._clock = clock
         self._patience_s = patience_s
-        self._given = run
+        self._run_given = run
         self._run = run or ThreadPoolExecutor(AT_ONCE, thread_name_prefix="reading").submit
         self._known: dict[Hashable, KeptAnswer] = {}
         self._reading: dict[Hashable, Event] = {}
@@ -84,9 +84,9 @@ class Readings:
             known = self._known.get(question, known)
             return replace(known, is_reading=question in self._reading)
 
-    def another(self) -> "Readings":
-        """Other answers that are read in the same way, and wait for none of these."""
-        return Readings(self._clock, self._given, patience_s=self._patience_s)
+    def separate(self) -> "Readings":
+        """Readings of the same kind for other questions, which do not wait for these."""
+        return Readings(self._clock, self._run_given, patience_s=self._patience_s)
 
     def clear(self) -> None:
         """Drop every answer, as after a change: each is read again."""

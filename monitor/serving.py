@@ -8,9 +8,9 @@ from fastapi import FastAPI
 
 
 class Server(uvicorn.Server):
-    """Serves the application until it is to exit: first `ended` is called, and open streams end."""
+    """Serves the application until it is told to exit: then `on_end` is called and streams end."""
 
-    def __init__(self, app: FastAPI, ended: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: FastAPI, on_end: Callable[[], None] = lambda: None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -21,12 +21,12 @@ class Server(uvicorn.Server):
             )
         )
         self._app = app
-        self._ended = ended
+        self._on_end = on_end
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the readings and the streams, then the rest."""
         self._app.state.board.stop()
-        self._ended()
+        self._on_end()
         await super().shutdown(sockets)
 
 
