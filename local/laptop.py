@@ -16,7 +16,8 @@ import gitlab
 
 from adapters.aws.demand import DemandQueue
 from adapters.aws.secrets import SecretStore
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from adapters.guest.runner_process import BINARY_VARIABLE
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.jobs import JobRows

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.gitlab.way import DIRECT, Way
 from fleet.config.reading import GitLabConfig

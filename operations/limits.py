@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from adapters.aws.clients import Clients, aws_call
+from adapters.gitlab.call_allowance import CallsLeft
 from adapters.gitlab.client import GitLab
-from adapters.gitlab.way import CallsLeft
 from adapters.ledger.call_allowance import FleetAllowance
 from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused

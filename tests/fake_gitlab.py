@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from adapters.gitlab.api import GitLabApi
+from adapters.gitlab.call_allowance import CallsLeft
 from adapters.gitlab.client import (
     CreatedRunner,
     GitLab,
@@ -16,7 +17,6 @@ from adapters.gitlab.client import (
     GitLabToken,
     NewRunner,
 )
-from adapters.gitlab.way import CallsLeft
 from fleet.errors import FleetError, Refused
 
 NOT_THERE = Refused("GitLab does not have it", status=404)

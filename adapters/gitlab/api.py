@@ -1,15 +1,14 @@
 """Calls to one GitLab over python-gitlab, counted, with its errors as ours."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from functools import cached_property
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from adapters.gitlab.answer import NotGitLabs, Refusal, read_body, read_deletion, read_refusal
-from adapters.gitlab.way import DIRECT, CallAllowance, CallsLeft, Way
+from adapters.gitlab.call_allowance import CallAllowance, CallsLeft
+from adapters.gitlab.way import DIRECT, Way
 from fleet.errors import Refused, Transient
 from fleet.trouble import TLS, TOKEN, kind_of
 
@@ -39,60 +38,6 @@ _WHAT_TO_DO: Mapping[int, str] = {
     403: "this token may not do this: give it the scope and the role that the call needs",
     404: "GitLab does not have it, or hides it from this token",
 }
-
-
-class OwnAllowance:
-    """A token bucket: the calls of one process per minute, with bursts up to a minute's worth.
-
-    `take` never waits, it refuses.
-    """
-
-    def __init__(self, *, calls_per_minute: int, clock: Callable[[], datetime]) -> None:
-        self._capacity = float(calls_per_minute)
-        self._per_second = calls_per_minute / 60
-        self.clock = clock
-        self._left = self._capacity
-        self._counted_at = clock()
-        self._held_until = self._counted_at
-        self._left_at_gitlab: CallsLeft | None = None  # as GitLab's last answer said
-        self._lock = Lock()
-
-    def take(self) -> None:
-        """Count one call. Raises `Transient` with `retry_after_s` when there is none left."""
-        with self._lock:
-            at = self.clock()
-            passed_s = max(0.0, (at - self._counted_at).total_seconds())
-            self._left = min(self._capacity, self._left + passed_s * self._per_second)
-            self._counted_at = at
-            if at < self._held_until:
-                wait_s = (self._held_until - at).total_seconds()
-                raise Transient("GitLab asked for a pause", retry_after_s=round(wait_s, 1))
-            if self._left < 1:
-                wait_s = (1 - self._left) / self._per_second
-                raise Transient("our calls to GitLab are used up", retry_after_s=round(wait_s, 1))
-            self._left -= 1
-
-    def note(self, left: str | None, of: str | None) -> None:
-        """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
-        self._left_at_gitlab = CallsLeft.read(left, of) or self._left_at_gitlab
-
-    @property
-    def left(self) -> CallsLeft:
-        """What is left of this process's own calls, or of GitLab's limit where that is less."""
-        own = CallsLeft(left=self._left, of=self._capacity)
-        known = [own, *([self._left_at_gitlab] if self._left_at_gitlab else [])]
-        return min(known, key=lambda left: left.percent)
-
-    @property
-    def left_at_gitlab(self) -> CallsLeft | None:
-        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
-        return self._left_at_gitlab
-
-    def hold(self, wait_s: float) -> None:
-        """Refuse every call for `wait_s`, as GitLab asked."""
-        with self._lock:
-            until = self.clock() + timedelta(seconds=wait_s)
-            self._held_until = max(self._held_until, until)
 
 
 class Witness(Protocol):
@@ -177,7 +122,7 @@ class GitLabApi:
     def delete(self, path: str) -> None:
         """Delete it."""
         response = self._send("DELETE", path)
-        with _own(f"DELETE {path}"):
+        with _as_transient(f"DELETE {path}"):
             read_deletion(response.status_code, response.headers, response.content)
         self._accepted(f"DELETE {path}")
 
@@ -226,7 +171,7 @@ class GitLabApi:
             raise Transient("GitLab did not answer", call=call, error=type(exc).__name__) from exc
 
     def _read(self, call: str, response: "requests.Response") -> Any:
-        with _own(call):
+        with _as_transient(call):
             body = read_body(response.status_code, response.headers, response.content)
         self._accepted(call)
         return body
@@ -236,7 +181,7 @@ class GitLabApi:
             self._witness.accepted(call)
 
     def _refusal(self, response: "requests.Response", call: str) -> Refused | Transient:
-        error, refusal = _ours(response, call)
+        error, refusal = _error_of(response, call)
         if refusal is not None and (refusal.of_token or refusal.of_scope):
             self._failed(call, refusal.words, TOKEN if refusal.of_token else kind_of(call))
         return error
@@ -262,7 +207,7 @@ class GitLabApi:
 
 
 @contextmanager
-def _own(call: str) -> Iterator[None]:
+def _as_transient(call: str) -> Iterator[None]:
     """Raise `NotGitLabs` as `Transient`."""
     try:
         yield
@@ -274,7 +219,9 @@ def _not_gitlabs(call: str, **facts: object) -> Transient:
     return Transient(NOT_GITLABS, call=call, **facts)
 
 
-def _ours(response: "requests.Response", call: str) -> tuple[Refused | Transient, Refusal | None]:
+def _error_of(
+    response: "requests.Response", call: str
+) -> tuple[Refused | Transient, Refusal | None]:
     """The error for an answer, and GitLab's own refusal in it."""
     from adapters.gitlab.session import redirects_to  # noqa: PLC0415
 

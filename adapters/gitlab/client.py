@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter, ValidationError
 
-from adapters.gitlab.api import GitLabApi, OwnAllowance, Witness
+from adapters.gitlab.api import GitLabApi, Witness
+from adapters.gitlab.call_allowance import CallAllowance
 from adapters.gitlab.ref_protection import RefProtection
 from adapters.gitlab.values import (
     CreatedRunner,
@@ -28,7 +29,7 @@ from adapters.gitlab.values import (
     NewRunner,
     VerifiedRunner,
 )
-from adapters.gitlab.way import DIRECT, CallAllowance, Way
+from adapters.gitlab.way import DIRECT, Way
 from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
@@ -41,7 +42,6 @@ __all__ = [
     "GitLabRunner",
     "GitLabToken",
     "NewRunner",
-    "OwnAllowance",
     "with_id",
 ]
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab
 from adapters.gitlab.way import Way
 from fleet.errors import FleetError, Refused
 

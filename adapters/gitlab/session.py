@@ -8,7 +8,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util.ssl_ import create_urllib3_context
 
-from adapters.gitlab.way import DIRECT, CallAllowance, Way
+from adapters.gitlab.call_allowance import CallAllowance
+from adapters.gitlab.way import DIRECT, Way
 from fleet.errors import Transient
 
 LONGEST_PAUSE_S = 600.0

@@ -10,7 +10,7 @@ from threading import Lock
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.gitlab.way import CallsLeft
+from adapters.gitlab.call_allowance import CallsLeft
 from adapters.ledger.table import Change, Table
 from fleet.errors import Transient
 from fleet.rules.calls import LEASED_FOR, calls_to_lease

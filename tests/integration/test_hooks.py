@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from adapters.gitlab import hooks
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.hook_values import HookHealth
 from adapters.gitlab.hooks import HookTarget, Registered, register_webhook, scope_of
 from fleet.errors import BadDelivery, Refused, Transient

@@ -12,7 +12,8 @@ import pytest
 
 from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import HookTarget, register_webhook
 from adapters.ledger.fleet import FleetRows
 from fleet.errors import FleetError, Transient

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from tests.fakes import Clock
 from tests.unit.adapters.fake_gitlab import FakeGitLab, fake_gitlab
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from adapters.aws.clients import Clients
-from adapters.gitlab.way import CallsLeft
+from adapters.gitlab.call_allowance import CallsLeft
 from adapters.ledger.call_allowance import FleetAllowance
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState

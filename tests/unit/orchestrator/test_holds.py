@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from adapters.gitlab.client import OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
 from fleet.errors import FleetError, Refused, Transient
 from fleet.holds import Hold
 from fleet.model import JobStatus

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from adapters.machines.backend import Shortfall
 from fleet.aws_errors import ErrorKind
 from fleet.errors import FleetError, Refused, Transient

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.tls_ca import AT_MOST, read_tls_ca
 from adapters.gitlab.way import Way
 from adapters.ledger.fleet import FleetRows

@@ -8,7 +8,8 @@ import gitlab
 import pytest
 from gitlab.exceptions import GitlabHttpError
 
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from fleet.machine.mailbox import Credential
 from fleet.reasons import Reason
 from local.gitlab.server import SimulatorServer

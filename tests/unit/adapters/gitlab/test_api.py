@@ -3,7 +3,8 @@ import traceback
 
 import pytest
 
-from adapters.gitlab.api import GitLabApi, OwnAllowance
+from adapters.gitlab.api import GitLabApi
+from adapters.gitlab.call_allowance import OwnAllowance
 from adapters.gitlab.session import PacedSession, pause_s
 from fleet.errors import FleetError, Refused, Transient
 from tests.fakes import Clock

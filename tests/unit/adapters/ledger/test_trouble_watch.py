@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from adapters.gitlab.client import GitLab, OwnAllowance
+from adapters.gitlab.call_allowance import OwnAllowance
+from adapters.gitlab.client import GitLab
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.trouble_watch import KNOWN_FOR, TroubleWatch
 from fleet.errors import FleetError, Refused, Transient
