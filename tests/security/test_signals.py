@@ -78,7 +78,7 @@ def test_every_path_that_ends_a_machine_is_known() -> None:
 def test_every_reason_to_end_a_machine_is_known() -> None:
     settled = {plan.reason.value for _, plan in test_settle.plans() if plan.close}
     ended = {Fate.CLOSE, Fate.RELAUNCH}
-    swept = {plan.reason.value for *_, plan in test_reap.verdicts() if plan.fate in ended}
+    swept = {plan.reason.value for *_, plan in test_reap.plans() if plan.fate in ended}
     assert settled == {why for end in ENDS if end.of == SETTLE for why in end.why}
     assert swept == {why for end in ENDS if end.of == SWEEP for why in end.why}
 

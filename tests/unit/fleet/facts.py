@@ -55,7 +55,7 @@ def jobs(count: int, *, project: int = 1) -> tuple[Job, ...]:
 def runner(
     name: str, state: RunnerState = RunnerState.IDLE, *, since_s: float = 60, **facts: Any
 ) -> Runner:
-    """A runner that is in its state for so long; it can be told to drain, unless only requested."""
+    """A runner that is in its state for so long; it can drain, unless only requested."""
     alive = Runner(
         id=name,
         pool="docker",
@@ -99,8 +99,8 @@ def busy(count: int, *, project: int = 1, since_s: float = 60) -> tuple[Runner, 
 
 def snapshot(backlog: tuple[Job, ...] = (), *runners: Runner, **facts: Any) -> Snapshot:
     """The pool at `AT`."""
-    seen = Snapshot(at=AT, pool="docker", backlog=backlog, runners=runners)
-    return replace(seen, **facts)
+    facts_of = Snapshot(at=AT, pool="docker", backlog=backlog, runners=runners)
+    return replace(facts_of, **facts)
 
 
 def credential(**facts: Any) -> Credential:

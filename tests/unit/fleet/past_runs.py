@@ -17,7 +17,7 @@ def past(number: int, *, ended_s: float = 0, **facts: Any) -> PastRun:
     def before(seconds: float) -> Any:
         return end - timedelta(seconds=seconds)
 
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "pool": "docker",
         "job_id": number,
         "name": "test",
@@ -39,7 +39,7 @@ def past(number: int, *, ended_s: float = 0, **facts: Any) -> PastRun:
         "reason": "finished",
         "usd_nano": 2_000_000,
     }
-    return PastRun(id=f"rf-docker-{number:012x}", ended_at=end, **(told | facts))
+    return PastRun(id=f"rf-docker-{number:012x}", ended_at=end, **(fields | facts))
 
 
 def jobless(number: int, **facts: Any) -> PastRun:

@@ -1,4 +1,4 @@
-"""A pool with its jobs and machines, in memory, with a clock that moves only when it is told.
+"""A pool with its jobs and machines, in memory, with a clock that moves only by `pass_time`.
 
 It stands for everything around the rules: GitLab that hands any job to any runner that may take
 it, a cloud that fails, and the way in which plans are applied (repeatable, counted against the
@@ -43,7 +43,7 @@ class World:
         return Snapshot(
             at=self.at,
             pool="docker",
-            backlog=tuple(sorted(self.backlog.values(), key=lambda one: one.pending_at)),
+            backlog=tuple(sorted(self.backlog.values(), key=lambda job: job.pending_at)),
             runners=tuple(self.runners.values()),
             dry_until=self.at + timedelta(seconds=self.dry_s) if self.dry_s else None,
             refused=self.refused,
@@ -52,10 +52,10 @@ class World:
     @property
     def waiting(self) -> list[Job]:
         """The jobs that a runner may still be launched for."""
-        return [one for one in self.backlog.values() if not one.given_up]
+        return [job for job in self.backlog.values() if not job.given_up]
 
     def in_state(self, *states: RunnerState) -> list[Runner]:
-        return [one for one in self.runners.values() if one.state in states]
+        return [runner for runner in self.runners.values() if runner.state in states]
 
     # What GitLab and its users do.
 
@@ -64,34 +64,34 @@ class World:
         arrived = job(self.count, project=project, pending_at=self.at)
         self.backlog[arrived.key] = arrived
 
-    def takeable(self, one: Runner) -> list[Job]:
+    def takeable(self, runner: Runner) -> list[Job]:
         """The jobs that GitLab may hand to a runner, the youngest first: it owes us no order."""
-        mine = {None, one.project_id}
+        mine = {None, runner.project_id}
         fits = [job for job in self.backlog.values() if mine == {None} or job.project_id in mine]
         return sorted(fits, key=lambda job: (job.pending_at, job.key), reverse=True)
 
-    def take(self, one: Runner, taken: Job) -> None:
-        """The runner got the job, whoever it was launched for."""
+    def take(self, runner: Runner, taken: Job) -> None:
+        """The runner got the job, for whichever job it was launched."""
         del self.backlog[taken.key]
-        self._change(one, RunnerState.BUSY, job=taken.key, works_for=taken.project_id)
+        self._change(runner, RunnerState.BUSY, job=taken.key, works_for=taken.project_id)
 
     # What machines do.
 
-    def boot(self, one: Runner) -> None:
+    def boot(self, runner: Runner) -> None:
         """It called home."""
-        self._change(one, RunnerState.IDLE, heartbeat_at=self.at)
+        self._change(runner, RunnerState.IDLE, heartbeat_at=self.at)
 
-    def finish(self, one: Runner) -> None:
+    def finish(self, runner: Runner) -> None:
         """Its job ended, and it says goodbye."""
-        self._change(one, RunnerState.DONE)
+        self._change(runner, RunnerState.DONE)
 
-    def lose(self, one: Runner) -> None:
+    def lose(self, runner: Runner) -> None:
         """It is gone, and with it what it ran."""
-        del self.runners[one.id]
+        del self.runners[runner.id]
 
-    def _change(self, one: Runner, state: RunnerState, **facts: object) -> None:
-        changed = replace(one, state=state, changed_at=self.at, **facts)  # type: ignore[arg-type]
-        self.runners[one.id] = changed
+    def _change(self, runner: Runner, state: RunnerState, **facts: object) -> None:
+        changed = replace(runner, state=state, changed_at=self.at, **facts)  # type: ignore[arg-type]
+        self.runners[runner.id] = changed
 
     # What the fleet does.
 
@@ -101,21 +101,21 @@ class World:
         A job that has a runner coming gets no second one, and the ceiling is counted again, as
         the ledger's conditional writes do.
         """
-        coming = {one.for_job for one in self.runners.values() if one.covers}
-        wanted = [one for one in plan.launch if one.key in self.backlog and one.key not in coming]
-        for number, one in enumerate([*wanted, *[None] * plan.warm]):
+        coming = {runner.for_job for runner in self.runners.values() if runner.covers}
+        wanted = [job for job in plan.launch if job.key in self.backlog and job.key not in coming]
+        for number, for_job in enumerate([*wanted, *[None] * plan.warm]):
             if len(self.runners) >= self.limits.ceiling:
                 break
             if number < fails:
-                self._count_attempt(one.key if one else None)
+                self._count_attempt(for_job.key if for_job else None)
             else:
-                self._launch(one, answered=number >= fails + unanswered)
+                self._launch(for_job, answered=number >= fails + unanswered)
         for runner_id in plan.drain:
             drained = self.runners.get(runner_id)
             if drained is not None and drained.state in WAITING_STATES:
                 self._change(drained, RunnerState.DRAINING)
 
-    def _launch(self, one: Job | None, *, answered: bool) -> None:
+    def _launch(self, job: Job | None, *, answered: bool) -> None:
         self.count += 1
         state = RunnerState.IN_FLIGHT if answered else RunnerState.REQUESTED
         launched = runner(
@@ -124,9 +124,9 @@ class World:
             launched_at=self.at,
             changed_at=self.at,
             expires_at=self.at + LIFETIME,
-            project_id=one.project_id if one and self.per_project else None,
-            for_job=one.key if one else None,
-            works_for=one.project_id if one else None,
+            project_id=job.project_id if job and self.per_project else None,
+            for_job=job.key if job else None,
+            works_for=job.project_id if job else None,
             machine_id=f"i-{self.count}" if answered else None,
             gitlab_runner_id=self.count,
         )
@@ -143,26 +143,26 @@ class World:
         """The clock goes on, the living give their sign of life, the lost are reaped."""
         self.at += timedelta(seconds=seconds)
         self.dry_s = max(0.0, self.dry_s - seconds)
-        for one in self.in_state(RunnerState.IDLE, RunnerState.BUSY):
-            if one.id not in self.silent:
-                self.runners[one.id] = replace(one, heartbeat_at=self.at)
-        for one in tuple(self.runners.values()):
-            self._reap(one)
+        for member in self.in_state(RunnerState.IDLE, RunnerState.BUSY):
+            if member.id not in self.silent:
+                self.runners[member.id] = replace(member, heartbeat_at=self.at)
+        for member in tuple(self.runners.values()):
+            self._reap(member)
 
-    def _reap(self, one: Runner) -> None:
-        at_work = one.state is RunnerState.BUSY
-        suspect = Suspect(runner=one, machine_alive=True)
-        verdict = decide_reap(suspect, self.limits, at=self.at)
-        if verdict.fate is Fate.ASK:
+    def _reap(self, runner: Runner) -> None:
+        at_work = runner.state is RunnerState.BUSY
+        suspect = Suspect(runner=runner, machine_alive=True)
+        plan = decide_reap(suspect, self.limits, at=self.at)
+        if plan.fate is Fate.ASK:
             suspect = replace(suspect, job_running=at_work)
-            verdict = decide_reap(suspect, self.limits, at=self.at)
-        if verdict.fate is Fate.KEEP:
+            plan = decide_reap(suspect, self.limits, at=self.at)
+        if plan.fate is Fate.KEEP:
             return
-        assert verdict.fate is not Fate.ASK
-        assert not at_work or one.expires_at <= self.at, "a job was killed"
-        self.lose(one)
-        if verdict.fate is Fate.RELAUNCH:
-            self._count_attempt(one.for_job)
+        assert plan.fate is not Fate.ASK
+        assert not at_work or runner.expires_at <= self.at, "a job was killed"
+        self.lose(runner)
+        if plan.fate is Fate.RELAUNCH:
+            self._count_attempt(runner.for_job)
 
     # Fair weather.
 
@@ -177,16 +177,16 @@ class World:
 
     def _machines_work(self) -> None:
         """One minute: who leaves is gone, jobs end, idle ones take jobs, booting ones come."""
-        sound = [one for one in self.runners.values() if one.id not in self.silent]
-        for one in self.in_state(RunnerState.DONE, RunnerState.DRAINING):
-            self.lose(one)
-        for one in sound:
-            if one.state is RunnerState.BUSY:
-                self.finish(one)
-            elif one.state is RunnerState.IN_FLIGHT:
-                self.boot(one)
-            elif one.state is RunnerState.IDLE and self.takeable(one):
-                self.take(one, self.takeable(one)[0])
+        sound = [runner for runner in self.runners.values() if runner.id not in self.silent]
+        for member in self.in_state(RunnerState.DONE, RunnerState.DRAINING):
+            self.lose(member)
+        for member in sound:
+            if member.state is RunnerState.BUSY:
+                self.finish(member)
+            elif member.state is RunnerState.IN_FLIGHT:
+                self.boot(member)
+            elif member.state is RunnerState.IDLE and self.takeable(member):
+                self.take(member, self.takeable(member)[0])
 
     def _autoscaler_works(self) -> None:
         plan = decide_scale(self.snapshot(), self.limits)

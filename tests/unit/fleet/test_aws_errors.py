@@ -95,9 +95,9 @@ ALL = sorted({*INVOKE_ERRORS, *(code for codes in PEERS.values() for code in cod
 
 @pytest.mark.parametrize("code", [*ALL, "InvalidWand.NotFound", "WandBroken"])
 def test_advice_says_what_to_do(code: str) -> None:
-    told = advice(code)
-    assert re.fullmatch(r"[^\n]{30,200}[^.\s]", told)
-    assert told[0].islower() or told.startswith(("AWS", "EC2", "Lambda"))
+    sentence = advice(code)
+    assert re.fullmatch(r"[^\n]{30,200}[^.\s]", sentence)
+    assert sentence[0].islower() or sentence.startswith(("AWS", "EC2", "Lambda"))
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,9 @@ def test_a_damaged_file_is_read_or_answered_with_lines_that_exist(
 ) -> None:
     text = GOOD[:start] + piece + GOOD[start + length :]
     try:
-        told = read_config(text).warnings
+        problems = read_config(text).warnings
     except ConfigError as error:
-        told = error.problems
-    for problem in told:
+        problems = error.problems
+    for problem in problems:
         assert 1 <= problem.line <= text.count("\n") + 1
         assert problem.column >= 1

@@ -53,23 +53,23 @@ def test_every_key_has_a_row(model: type[BaseModel], key: str) -> None:
     "key",
     ["max_lifetime", "max_job_time", "boot_deadline", "wait_timeout", "stalled_after", "executor"],
 )
-def test_defaults_by_back_end_are_as_told(backend: str, key: str) -> None:
+def test_defaults_by_back_end_are_as_documented(backend: str, key: str) -> None:
     made = PoolConfig(name="p", backend=backend, ceiling=1)
     value = getattr(made, key)
-    told = duration_text(value) if isinstance(value, timedelta) else value
+    written = duration_text(value) if isinstance(value, timedelta) else value
     if (backend, key) == ("ec2", "max_job_time"):
         assert made.max_lifetime - made.max_job_time == timedelta(minutes=15)
         assert ROWS[key].startswith("`max_lifetime` less 15 minutes")
     else:
-        assert f'"{told}"' in ROWS[key]
+        assert f'"{written}"' in ROWS[key]
 
 
 @pytest.mark.parametrize("model", [GitLabConfig, Watch, PoolConfig, IdleConfig, DockerOptions])
-def test_plain_defaults_are_as_told(model: type[BaseModel]) -> None:
-    told_elsewhere = {"image", "count"}  # keys of two tables share a row's name
+def test_plain_defaults_are_as_documented(model: type[BaseModel]) -> None:
+    documented_elsewhere = {"image", "count"}  # keys of two tables share a row's name
     for key, field in model.model_fields.items():
         default = field.default
-        if key in told_elsewhere or isinstance(default, BaseModel) or default in (None, ()):
+        if key in documented_elsewhere or isinstance(default, BaseModel) or default in (None, ()):
             continue
         if isinstance(default, bool):
             assert ROWS[key] == f"`{str(default).lower()}`"
@@ -84,6 +84,6 @@ def test_the_whole_example_is_good() -> None:
     assert [read_config(example).warnings for example in whole] == [()]
 
 
-@pytest.mark.parametrize("example", [one for one in EXAMPLES if "[gitlab]" not in one])
+@pytest.mark.parametrize("example", [text for text in EXAMPLES if "[gitlab]" not in text])
 def test_examples_of_one_key_are_good(example: str) -> None:
     assert read_config(f"{GITLAB}{POOL}ceiling = 9\n{example}").pools[0].name == "p"

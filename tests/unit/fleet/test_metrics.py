@@ -52,7 +52,7 @@ def test_a_number_that_is_not_known_is_left_out() -> None:
     )
     line = embedded(event, stack="a", at=AT)
     assert "OldestWait" not in line
-    assert [one["Name"] for one in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]] == [
+    assert [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]] == [
         *("Stuck", "FullPools", "GitLabTroubles", "GitLabCallsLeft")
     ]
 

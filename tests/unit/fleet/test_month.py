@@ -15,9 +15,9 @@ THOUSAND = MonthUse(jobs=1000)
 
 
 def cost(use: MonthUse) -> MonthCost:
-    found = month_cost(use)
-    assert found is not None
-    return found
+    price = month_cost(use)
+    assert price is not None
+    return price
 
 
 def part(use: MonthUse, word: str) -> Decimal:

@@ -47,15 +47,15 @@ class ScaleModel(RuleBasedStateMachine):
     @precondition(lambda self: self.world.in_state(IDLE) and self.world.backlog)
     @rule(pick=PICK, which=PICK)
     def any_runner_takes_any_job_that_it_may(self, pick: int, which: int) -> None:
-        one = self._pick(pick, IDLE)
-        if takeable := self.world.takeable(one):
-            self.world.take(one, takeable[which % len(takeable)])
+        runner = self._pick(pick, IDLE)
+        if takeable := self.world.takeable(runner):
+            self.world.take(runner, takeable[which % len(takeable)])
 
     @precondition(lambda self: self.world.in_state(IN_FLIGHT))
     @rule()
     def runners_boot(self) -> None:
-        for one in self.world.in_state(IN_FLIGHT):
-            self.world.boot(one)
+        for runner in self.world.in_state(IN_FLIGHT):
+            self.world.boot(runner)
 
     @precondition(lambda self: self.world.in_state(BUSY))
     @rule(pick=PICK)
@@ -111,10 +111,10 @@ class ScaleModel(RuleBasedStateMachine):
     @rule()
     def decides_twice_at_once(self) -> None:
         """The second of two autoscalers saw the same; no job gets two runners by that."""
-        seen = self.world.snapshot()
-        for plan in [decide_scale(seen, self.world.limits) for _ in range(2)]:
+        snapshot = self.world.snapshot()
+        for plan in [decide_scale(snapshot, self.world.limits) for _ in range(2)]:
             self._apply(plan)
-        meant = Counter(one.for_job for one in self.world.runners.values() if one.covers)
+        meant = Counter(runner.for_job for runner in self.world.runners.values() if runner.covers)
         assert all(count == 1 for key, count in meant.items() if key in self.world.backlog)
 
     @rule()

@@ -72,8 +72,8 @@ ANY_LIMITS = st.builds(
 
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(SNAPSHOTS, ANY_LIMITS)
-def test_every_plan_is_right(seen: Snapshot, limits: Limits) -> None:
-    check_plan(seen, limits)
+def test_every_plan_is_right(facts: Snapshot, limits: Limits) -> None:
+    check_plan(facts, limits)
 
 
 THOUSANDS = jobs(5000)
@@ -93,9 +93,9 @@ ONE = (job(1, project=2, waits_s=1),)
 def test_five_thousand_jobs_of_one_project_do_not_hide_another_s_one(
     alive: tuple[Runner, ...],
 ) -> None:
-    room = 2 if any(one.works_for == 2 for one in alive) else 1
-    seen = snapshot(THOUSANDS + ONE, *alive)
-    plan = decide_scale(seen, replace(LIMITS, ceiling=len(alive) + room))
+    room = 2 if any(runner.works_for == 2 for runner in alive) else 1
+    facts = snapshot(THOUSANDS + ONE, *alive)
+    plan = decide_scale(facts, replace(LIMITS, ceiling=len(alive) + room))
     assert len(plan.launch) == room
     assert ONE[0] in plan.launch
 
@@ -105,7 +105,7 @@ def test_with_nothing_running_yet_it_is_among_the_first_two() -> None:
     assert plan.launch == (THOUSANDS[0], ONE[0])
 
 
-def test_five_thousand_jobs_are_all_told_why_they_wait() -> None:
+def test_five_thousand_jobs_all_have_a_reason_why_they_wait() -> None:
     plan = decide_scale(snapshot(THOUSANDS), replace(LIMITS, ceiling=100, launch_at_most=50))
     assert len(plan.launch) == 50
     assert plan.again

@@ -1,6 +1,6 @@
 """Schedules held against a walk along the clock on the wall, minute by minute, over its changes.
 
-The rule computes moments; here somebody sits before a clock and reads it.
+The rule computes moments; here a person sits before a clock and reads it.
 """
 
 from collections.abc import Iterator
@@ -44,24 +44,24 @@ def changes(zone: str) -> tuple[datetime, ...]:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     hours = [start + timedelta(hours=n) for n in range(365 * 24)]
     offsets = [hour.astimezone(ZoneInfo(zone)).utcoffset() for hour in hours]
-    found = [
+    changed = [
         hour
         for hour, (old, new) in zip(hours, pairwise(offsets), strict=False)
         if old != new
     ]  # fmt: skip
-    return tuple(found) or (hours[5000],)
+    return tuple(changed) or (hours[5000],)
 
 
 def wall(zone: str, around: datetime) -> Wall:
     """The clock from three days before to four days after."""
     place = ZoneInfo(zone)
     moments = (around - 3 * DAY + n * MINUTE for n in range(7 * 24 * 60))
-    return [(one, one.astimezone(place).replace(tzinfo=None)) for one in moments]
+    return [(moment, moment.astimezone(place).replace(tzinfo=None)) for moment in moments]
 
 
 def opening(clock: Wall, day: date, start: timedelta, until: timedelta) -> tuple[datetime, ...]:
-    """When a window of that day opens and closes, as seen by who watches the clock."""
-    opens_at, closes_at = (datetime.combine(day, time()) + one for one in (start, until))
+    """When a window of that day opens and closes, as a person who watches the clock sees it."""
+    opens_at, closes_at = (datetime.combine(day, time()) + offset for offset in (start, until))
     opened = next(at for at, shown in clock if shown >= opens_at)
     shown_last = [at for at, shown in clock if shown == closes_at]
     still_before = [at for at, shown in clock if shown < closes_at]
@@ -101,8 +101,8 @@ def test_windows_open_and_close_as_the_clock_on_the_wall_shows_it(zone: str) -> 
             for weekday in (None, day_of_change, (day_of_change + 6) % 7):
                 idle = config(hours, zone, weekday)
                 held = [opened for day, opened in by_day if weekday in {None, day}]
-                asked = {at for one in held for edge in one for at in (edge - MINUTE, edge)}
+                asked = {at for window in held for edge in window for at in (edge - MINUTE, edge)}
                 asked |= {change + n * timedelta(minutes=15) for n in range(-8, 16)}
-                for at in (one for one in asked if abs(one - change) < 1.5 * DAY):
+                for at in (near for near in asked if abs(near - change) < 1.5 * DAY):
                     is_open = any(opened <= at < closed for opened, closed in held)
                     assert idle_target(idle, at) == is_open, (zone, hours, weekday, at)

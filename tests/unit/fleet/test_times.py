@@ -23,11 +23,11 @@ STORED = (job_event, model, mailbox, capacity, jobs, configuration, hooks, pools
 @pytest.mark.parametrize("field", ["received_at", "created_at", "started_at", "finished_at"])
 @pytest.mark.parametrize("zone", [UTC, BERLIN, KATHMANDU])
 def test_an_event_is_in_utc_whatever_it_is_made_of(field: str, zone: tzinfo) -> None:
-    told = replace(EVENT, **{field: AT.astimezone(zone)})  # type: ignore[arg-type]
-    value = getattr(told, field)
+    event = replace(EVENT, **{field: AT.astimezone(zone)})  # type: ignore[arg-type]
+    value = getattr(event, field)
     assert (value, value.tzinfo) == (AT, UTC)
-    assert told.to_detail()[field] == "2026-03-29T00:30:00.250000Z"
-    assert JobEvent.from_detail(told.to_detail()) == told
+    assert event.to_detail()[field] == "2026-03-29T00:30:00.250000Z"
+    assert JobEvent.from_detail(event.to_detail()) == event
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,16 @@ def test_what_is_no_moment_is_refused_by_its_field(at: datetime, says: str) -> N
 @pytest.mark.parametrize("module", STORED)
 def test_everything_that_is_stored_or_sent_keeps_utc(module: ModuleType) -> None:
     """The ledger orders times as text, so one zone is for all."""
-    found = [one for one in vars(module).values() if is_dataclass(one) and isinstance(one, type)]
+    classes = [
+        value for value in vars(module).values() if is_dataclass(value) and isinstance(value, type)
+    ]
     timed = [
-        one for one in found if any("datetime" in str(each.type).lower() for each in fields(one))
+        kind
+        for kind in classes
+        if any("datetime" in str(each.type).lower() for each in fields(kind))
     ]
     assert timed
-    assert [one.__name__ for one in timed if not issubclass(one, HasUtcTimes)] == []
+    assert [kind.__name__ for kind in timed if not issubclass(kind, HasUtcTimes)] == []
 
 
 def test_a_report_without_a_zone_is_not_read() -> None:

@@ -33,7 +33,7 @@ def test_is_empty_only_without_any() -> None:
     assert not WebhookSecrets(tokens=("a", "b")).is_empty
 
 
-def test_is_not_told_by_printing_it() -> None:
+def test_printing_does_not_show_it() -> None:
     assert "hidden" not in repr(WebhookSecrets(signing=("hidden",), tokens=("hidden",)))
 
 
@@ -43,8 +43,8 @@ def test_what_gitlab_was_seen_to_use_stays_with_all_newer(
     signing: tuple[str, ...], tokens: tuple[str, ...], used: str
 ) -> None:
     own = WebhookSecrets(signing=signing, tokens=tokens)
-    kept = own.without_older_than(secret_id(used))
-    for before, after in ((signing, kept.signing), (tokens, kept.tokens)):
+    remaining = own.without_older_than(secret_id(used))
+    for before, after in ((signing, remaining.signing), (tokens, remaining.tokens)):
         newer = before.index(used) + 1 if used in before else len(before)
         assert after == before[:newer]
     assert own.without_older_than(None) == own

@@ -113,8 +113,8 @@ def test_what_carries_over(executor: str, keys: str, expected: dict[str, Any]) -
     proposal = propose(runner(keys, executor))
     pool = pool_of(proposal)
     assert {key: pool.get(key) for key in expected} == expected
-    said = proposal.text + "".join(one.note for one in proposal.lines)
-    assert not [secret for secret in SECRETS if secret in said]
+    text = proposal.text + "".join(line.note for line in proposal.lines)
+    assert not [secret for secret in SECRETS if secret in text]
     assert proposal.pools == ("ci-gro-es-haus",)
 
 
@@ -124,7 +124,7 @@ def test_what_carries_over(executor: str, keys: str, expected: dict[str, Any]) -
 def test_an_executor_without_a_pool_is_said(executor: str) -> None:
     proposal = propose(runner("", executor))
     assert proposal.pools == ()
-    (line,) = [one for one in proposal.lines if one.key == "runners.executor"]
+    (line,) = [line for line in proposal.lines if line.key == "runners.executor"]
     assert (line.result, line.line) == (Carry.LEFT_OUT, 7)
     assert "pool" in line.note
 
@@ -133,7 +133,7 @@ def test_each_key_has_its_line_and_another_gitlab_has_no_pool() -> None:
     text = runner("limit = 3\nshm_size = 1") + runner("").replace("gitlab.example", "other.example")
     proposal = propose(text)
     assert len(proposal.pools) == 1
-    by_line = {one.line: one for one in proposal.lines}
+    by_line = {line.line: line for line in proposal.lines}
     assert by_line[8].note == "ceiling"
     assert by_line[9].result is Carry.LEFT_OUT
     assert "another stack" in by_line[14].note
@@ -141,8 +141,8 @@ def test_each_key_has_its_line_and_another_gitlab_has_no_pool() -> None:
 
 def test_what_validate_would_refuse_is_for_the_person() -> None:
     proposal = propose(runner("[runners.machine]\nIdleCount = 40"))
-    (found,) = [one for one in proposal.lines if one.line == 0 and "idle.count" in one.note]
-    assert "30 or less" in found.note
+    (warning,) = [line for line in proposal.lines if line.line == 0 and "idle.count" in line.note]
+    assert "30 or less" in warning.note
 
 
 @pytest.mark.parametrize("text", ["", "a = 1", "[gitlab]\nurl = 'x'", "no toml", "[runners]\na=1"])

@@ -80,7 +80,7 @@ def test_a_ring_of_overflows_is_a_problem_of_each_pool() -> None:
     assert all(len(line) < 200 for line in problems)
 
 
-def is_told(text: str) -> None:
+def is_refused(text: str) -> None:
     try:
         problems = read_config(text, instance_types={"m7i.large"}).warnings
     except ConfigError as error:
@@ -94,7 +94,7 @@ def is_told(text: str) -> None:
 @settings(max_examples=60)
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_any_text(text: str) -> None:
-    is_told(text)
+    is_refused(text)
 
 
 WORDS = (
@@ -136,7 +136,7 @@ VALUES = st.recursive(
     st.sampled_from(["", HEAD, HEAD + pool("docker")]),
 )
 def test_any_toml(lines: list[str], head: str) -> None:
-    is_told(head + "\n".join(lines))
+    is_refused(head + "\n".join(lines))
 
 
 @settings(max_examples=80)
@@ -144,7 +144,7 @@ def test_any_toml(lines: list[str], head: str) -> None:
 def test_any_address(text: str) -> None:
     quoted = json.dumps("https://" + text)
     config = GOOD.replace('"https://gitlab.example.com"', quoted)
-    is_told(config)
+    is_refused(config)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_the_last_policy_counts_and_less_at_weekends_is_more_on_weekdays() -> No
     weekend = CountedPeriods(periods=("* * * * sat,sun",), count=0)
     base, windows = windows_of(counts_of_week(5, [work, weekend]))
     assert base == 0
-    assert [(one.toml, one.count) for one in windows] == [
+    assert [(window.toml, window.count) for window in windows] == [
         ('days = "mon-fri", from = "00:00", to = "09:00"', 5),
         ('days = "mon-fri", from = "09:00", to = "18:00"', 20),
         ('days = "mon-fri", from = "18:00", to = "24:00"', 5),

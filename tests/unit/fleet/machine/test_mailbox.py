@@ -70,11 +70,11 @@ def through_dynamodb(item: dict[str, object]) -> dict[str, object]:
     return {key: read(write(value)) for key, value in item.items()}
 
 
-@pytest.mark.parametrize("left", [PLAIN, FULL], ids=["plain", "with cache and docker"])
-def test_a_credential_survives_the_ledger(left: Credential) -> None:
-    item = through_dynamodb(left.item("AROA:i-1", CIPHER))
+@pytest.mark.parametrize("credential", [PLAIN, FULL], ids=["plain", "with cache and docker"])
+def test_a_credential_survives_the_ledger(credential: Credential) -> None:
+    item = through_dynamodb(credential.item("AROA:i-1", CIPHER))
     read = Credential.of_item(item, CIPHER)
-    assert read == left
+    assert read == credential
     assert type(read.wait_timeout_s) is int
 
 
@@ -141,8 +141,8 @@ def test_a_report_is_read_within_bounds_whatever_a_machine_writes() -> None:
         {**WRITTEN, "runner_id": LONG, "detail": LONG, "steps": [step] * 10_000, "more": LONG}
     )
     assert len(report.steps) == STEPS_READ
-    told = [report.runner_id, report.detail, *(one.detail for one in report.steps)]
-    assert {len(text or "") for text in told} == {LONGEST}
+    texts = [report.runner_id, report.detail, *(step.detail for step in report.steps)]
+    assert {len(text or "") for text in texts} == {LONGEST}
     assert len(repr(report)) < 4 * STEPS_READ * LONGEST
 
 

@@ -179,33 +179,33 @@ def test_a_long_error_is_cut() -> None:
 IS_IT = "it ended with code 0 before it asked GitLab for a job: is it gitlab-runner?"
 
 
-def told(*lines: str, exit_code: int | None = None) -> RunnerLog:
-    seen = RunnerLog()
+def log_of(*lines: str, exit_code: int | None = None) -> RunnerLog:
+    log = RunnerLog()
     for text in lines:
         read = read_log_line(text)
         if read is not None:
-            seen = follow(seen, read)
-    return seen if exit_code is None else conclude(seen, exit_code=exit_code)
+            log = follow(log, read)
+    return log if exit_code is None else conclude(log, exit_code=exit_code)
 
 
 def test_a_runner_is_idle_until_it_has_a_job_and_busy_until_it_is_gone() -> None:
-    assert (told().state, told().started) == (MachineState.IDLE, False)
-    started = told(line("Starting runner for https://h with token abcdefghi ..."))
+    assert (log_of().state, log_of().started) == (MachineState.IDLE, False)
+    started = log_of(line("Starting runner for https://h with token abcdefghi ..."))
     assert (started.state, started.started) == (MachineState.IDLE, True)
-    assert told(RECEIVED).state is MachineState.BUSY
+    assert log_of(RECEIVED).state is MachineState.BUSY
     # after this line the rest of the log and the final status still go to GitLab
-    assert told(RECEIVED, SUCCEEDED).state is MachineState.BUSY
-    assert told(RECEIVED, SUCCEEDED, exit_code=0).state is MachineState.DONE
+    assert log_of(RECEIVED, SUCCEEDED).state is MachineState.BUSY
+    assert log_of(RECEIVED, SUCCEEDED, exit_code=0).state is MachineState.DONE
 
 
 def test_steps_in_the_order_of_the_log() -> None:
-    seen = told(RECEIVED, STORED, STORED, FAILED, STORED, LIMIT, exit_code=0)
-    assert [(step.name, step.job_id) for step in seen.steps] == [
+    log = log_of(RECEIVED, STORED, STORED, FAILED, STORED, LIMIT, exit_code=0)
+    assert [(step.name, step.job_id) for step in log.steps] == [
         (StepName.JOB_TAKEN, 101),
         (StepName.FIRST_OUTPUT, 101),
         (StepName.JOB_FINISHED, 101),
     ]
-    assert (seen.steps[-1].outcome, seen.steps[-1].detail) == (Outcome.FAILED, "exit status 3")
+    assert (log.steps[-1].outcome, log.steps[-1].detail) == (Outcome.FAILED, "exit status 3")
 
 
 OUTCOMES: dict[str, Any] = {
@@ -217,7 +217,7 @@ OUTCOMES: dict[str, Any] = {
         [RECEIVED, TERMINATED, TIMED_OUT], 1, "interrupted", "shutdown timed out"
     ),
     "failed just before": ([RECEIVED, TERMINATED, FAILED], 0, "failed", "exit status 3"),
-    "nothing came": ([STARTED, NO_JOB], 0, "no_job", None),
+    "no job": ([STARTED, NO_JOB], 0, "no_job", None),
     "another program": ([], 0, "system_failure", IS_IT),
     "stopped while idle": ([TERMINATED], 0, "no_job", None),
     "stopped in a long poll": ([TERMINATED, TIMED_OUT], 1, "no_job", None),
@@ -225,7 +225,7 @@ OUTCOMES: dict[str, Any] = {
         [FORBIDDEN, TERMINATED], 0, "forbidden", "Checking for jobs... forbidden (403 Forbidden)"
     ),
     "silent drop": ([RECEIVED, LIMIT], 0, "canceled", "dropped by GitLab before it began"),
-    "killed by somebody": (
+    "killed from outside": (
         [RECEIVED], -9, "system_failure", "gitlab-runner ended with code -9 during the job"
     ),
     "no start": ([line("Missing Token", "fatal")], 1, "system_failure", "Missing Token"),
@@ -239,23 +239,23 @@ OUTCOMES: dict[str, Any] = {
 def test_there_is_always_an_outcome(
     lines: list[str], exit_code: int, outcome: str, detail: str | None
 ) -> None:
-    seen = told(*lines, exit_code=exit_code)
-    assert (seen.outcome, seen.detail) == (outcome, detail)
+    log = log_of(*lines, exit_code=exit_code)
+    assert (log.outcome, log.detail) == (outcome, detail)
 
 
 def test_a_second_job_takes_the_place_of_the_first() -> None:
     """`max-builds` does not count a job that was cancelled at its very start."""
     other = line("Checking for jobs... received", job=102)
-    seen = told(RECEIVED, other)
-    assert (seen.jobs, seen.job_id, seen.outcome) == (2, 102, None)
-    done = told(RECEIVED, other, line("Job succeeded", job=102), exit_code=0)
+    log = log_of(RECEIVED, other)
+    assert (log.jobs, log.job_id, log.outcome) == (2, 102, None)
+    done = log_of(RECEIVED, other, line("Job succeeded", job=102), exit_code=0)
     assert (done.job_id, done.outcome) == (102, Outcome.SUCCEEDED)
     assert [step.job_id for step in done.steps] == [101, 102, 102]
 
 
 def test_a_later_job_undoes_forbidden() -> None:
     """GitLab may refuse once, by mistake, and hand out a job at the next request."""
-    assert told(FORBIDDEN, RECEIVED, SUCCEEDED, exit_code=0).outcome is Outcome.SUCCEEDED
+    assert log_of(FORBIDDEN, RECEIVED, SUCCEEDED, exit_code=0).outcome is Outcome.SUCCEEDED
 
 
 @pytest.mark.parametrize(
@@ -271,21 +271,21 @@ def test_a_later_job_undoes_forbidden() -> None:
 def test_gitlabs_answer_says_that_the_job_was_canceled(
     word: str, canceled: bool, is_over: bool
 ) -> None:
-    seen = told(STARTED, RECEIVED, ANSWERS[word])
-    assert (seen.canceled, seen.is_over) == (canceled, is_over)
-    assert told(STARTED, RECEIVED, SUCCEEDED, ANSWERS[word]).canceled is False
-    again = told(STARTED, RECEIVED, ANSWERS[word], RECEIVED)
+    log = log_of(STARTED, RECEIVED, ANSWERS[word])
+    assert (log.canceled, log.is_over) == (canceled, is_over)
+    assert log_of(STARTED, RECEIVED, SUCCEEDED, ANSWERS[word]).canceled is False
+    again = log_of(STARTED, RECEIVED, ANSWERS[word], RECEIVED)
     assert (again.canceled, again.is_over) == (False, False)
 
 
 def test_a_canceled_job_whose_runner_had_to_be_killed_was_canceled() -> None:
-    seen = conclude(told(STARTED, RECEIVED, ANSWERS["canceled"]), exit_code=-9)
-    assert seen.outcome == "canceled"
+    log = conclude(log_of(STARTED, RECEIVED, ANSWERS["canceled"]), exit_code=-9)
+    assert log.outcome == "canceled"
 
 
 @pytest.mark.parametrize("exit_code", [2, -3, -9, -15])
 def test_a_runner_that_we_called_off_before_a_job_did_not_fail(exit_code: int) -> None:
     """It died of a signal that it was not ready for."""
-    seen = conclude(told(STARTED), exit_code=exit_code, called_off=True)
-    assert seen.outcome == "no_job"
-    assert conclude(told(STARTED), exit_code=exit_code).outcome == "system_failure"
+    log = conclude(log_of(STARTED), exit_code=exit_code, called_off=True)
+    assert log.outcome == "no_job"
+    assert conclude(log_of(STARTED), exit_code=exit_code).outcome == "system_failure"

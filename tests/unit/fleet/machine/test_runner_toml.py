@@ -36,18 +36,18 @@ DOCKER = replace(
 )
 
 
-def read(given: Credential) -> dict[str, Any]:
-    return tomllib.loads(runner_toml(given, PLACE, ends_at=AT))
+def read(credential: Credential) -> dict[str, Any]:
+    return tomllib.loads(runner_toml(credential, PLACE, ends_at=AT))
 
 
-@pytest.mark.parametrize("given", [SHELL, DOCKER])
+@pytest.mark.parametrize("credential", [SHELL, DOCKER])
 def test_a_proxy_is_in_every_jobs_environment_and_the_pool_may_say_more(
-    given: Credential,
+    credential: Credential,
 ) -> None:
     """gitlab-runner gives jobs in containers nothing of its own environment."""
-    told = replace(given, proxy="http://proxy:3128", env={"NO_PROXY": "mine"})
-    (runner,) = read(told)["runners"]
-    environment = dict(one.split("=", 1) for one in runner["environment"])
+    proxied = replace(credential, proxy="http://proxy:3128", env={"NO_PROXY": "mine"})
+    (runner,) = read(proxied)["runners"]
+    environment = dict(variable.split("=", 1) for variable in runner["environment"])
     assert environment["HTTPS_PROXY"] == environment["https_proxy"] == "http://proxy:3128"
     assert environment["NO_PROXY"] == "mine"
     assert "169.254.169.254" in environment["no_proxy"].split(",")
@@ -112,9 +112,9 @@ CACHE = CacheBucket(
 )
 
 
-@pytest.mark.parametrize("given", [SHELL, DOCKER], ids=["shell", "docker"])
-def test_the_cache_is_reached_with_its_own_keys(given: Credential) -> None:
-    runner = read(replace(given, cache=CACHE))["runners"][0]
+@pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
+def test_the_cache_is_reached_with_its_own_keys(credential: Credential) -> None:
+    runner = read(replace(credential, cache=CACHE))["runners"][0]
     assert runner["feature_flags"]["FF_USE_LEGACY_S3_CACHE_ADAPTER"] is True
     assert runner["cache"] == {
         "Type": "s3",
@@ -137,12 +137,12 @@ def test_a_cache_may_be_elsewhere() -> None:
     assert (s3["ServerAddress"], s3["Insecure"]) == ("127.0.0.1:9000", True)
 
 
-@pytest.mark.parametrize("given", [SHELL, DOCKER], ids=["shell", "docker"])
+@pytest.mark.parametrize("credential", [SHELL, DOCKER], ids=["shell", "docker"])
 @pytest.mark.parametrize(("earlier_s", "is_said"), [(1, True), (0, False)])
 def test_the_log_says_until_when_a_cache_is_saved_where_a_job_may_last_longer(
-    given: Credential, earlier_s: int, *, is_said: bool
+    credential: Credential, earlier_s: int, *, is_said: bool
 ) -> None:
     cache = replace(CACHE, keys_end_at=AT - timedelta(seconds=earlier_s))
-    script = read(replace(given, cache=cache))["runners"][0].get("pre_build_script", "")
+    script = read(replace(credential, cache=cache))["runners"][0].get("pre_build_script", "")
     line = "echo 'runner-fleet: this job can save its cache until 2026-08-20 09:14:59 UTC'"
     assert (line in script.splitlines()) is is_said

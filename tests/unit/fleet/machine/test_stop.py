@@ -1,4 +1,4 @@
-"""When a runner is told to stop: the rules as a table of sentences."""
+"""When the agent stops a runner: the rules as a table of sentences."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,14 +20,14 @@ DRAINED, KILLED_JOB = frozenset({Force.DRAIN}), frozenset({Force.KILL_JOB})
 
 
 def run(after_s: float, log: RunnerLog = IDLE, **changes: object) -> Run:
-    seen = Run(
+    observed = Run(
         at=START + timedelta(seconds=after_s),
         started_at=START,
         ends_at=LATER,
         wait_timeout_s=300,
         log=log,
     )
-    return replace(seen, **changes)  # type: ignore[arg-type]
+    return replace(observed, **changes)  # type: ignore[arg-type]
 
 
 def at(seconds: float) -> datetime:
@@ -101,10 +101,10 @@ STOPS: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("seen", "force", "why"), STOPS.values(), ids=STOPS)
-def test_decide_stop(seen: Run, force: Force | None, why: Why | None) -> None:
+@pytest.mark.parametrize(("observed", "force", "why"), STOPS.values(), ids=STOPS)
+def test_decide_stop(observed: Run, force: Force | None, why: Why | None) -> None:
     expected = None if force is None or why is None else Stop(force=force, why=why)
-    assert decide_stop(seen) == expected
+    assert decide_stop(observed) == expected
 
 
 INTERRUPTED = frozenset({Force.INTERRUPT})
@@ -123,9 +123,9 @@ PRESSED: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("seen", "force"), PRESSED.values(), ids=PRESSED)
-def test_an_interrupted_runner_is_pressed_on(seen: Run, force: Force | None) -> None:
-    stop = decide_stop(replace(seen, interrupted_at=at(100)))
+@pytest.mark.parametrize(("observed", "force"), PRESSED.values(), ids=PRESSED)
+def test_an_interrupted_runner_is_pressed_on(observed: Run, force: Force | None) -> None:
+    stop = decide_stop(replace(observed, interrupted_at=at(100)))
     assert (stop and stop.force) == force
     assert stop is None or stop.why is Why.IGNORED_INTERRUPT
 

@@ -122,7 +122,7 @@ def test_a_new_configuration_drops_the_refusals_it_may_have_cured() -> None:
         pytest.param(PLACES, {}, None, id="all may be asked"),
         pytest.param(PLACES, {"a/1/spot": dry(60)}, None, id="others may"),
         pytest.param(
-            PLACES, {str(one): dry(60 + n) for n, one in enumerate(PLACES)}, 60, id="the first"
+            PLACES, {str(place): dry(60 + n) for n, place in enumerate(PLACES)}, 60, id="the first"
         ),
         pytest.param([], {"*": dry(30)}, 30, id="a back end without places"),
         pytest.param([], {"*": dry(0)}, None, id="which may be asked again"),

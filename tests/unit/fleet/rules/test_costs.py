@@ -72,8 +72,8 @@ def test_boot_idle_and_run_share_the_price_of_a_machine_by_time() -> None:
 )
 def test_a_machine_without_a_job_is_its_pools(machine: PastRun, shares: dict[int, int]) -> None:
     runs = [past(1, usd_nano=1_000), past(2, usd_nano=3_000), past(3, pool="node"), machine]
-    told = {cost.run.job_id: cost.shared_nano for cost in share_out(runs) if cost.run}
-    assert told == {**shares, 3: 0}
+    shared = {cost.run.job_id: cost.shared_nano for cost in share_out(runs) if cost.run}
+    assert shared == {**shares, 3: 0}
 
 
 def test_machines_that_no_job_shares_are_a_line() -> None:

@@ -106,10 +106,12 @@ def test_a_refusal_has_awss_code_its_words_and_an_advice() -> None:
 
 
 @pytest.mark.parametrize("kind", ErrorKind)
-def test_what_a_person_can_cure_is_told_before_what_passes_by_itself(kind: ErrorKind) -> None:
-    told = most_urgent([THROTTLED, NO_CAPACITY, Short(kind=kind, code="X"), QUOTA, NO_CAPACITY])
-    assert len(told) == 4  # each code once
-    kinds = [short.kind for short in told]
+def test_what_a_person_can_cure_comes_before_what_passes_by_itself(kind: ErrorKind) -> None:
+    shortages = most_urgent(
+        [THROTTLED, NO_CAPACITY, Short(kind=kind, code="X"), QUOTA, NO_CAPACITY]
+    )
+    assert len(shortages) == 4  # each code once
+    kinds = [short.kind for short in shortages]
     assert kinds.index(ErrorKind.QUOTA) < kinds.index(ErrorKind.CAPACITY)
     assert kinds[-1] is ErrorKind.THROTTLE
     assert (kinds[0] is kind) == (kind in {ErrorKind.CONFIGURATION, ErrorKind.QUOTA})

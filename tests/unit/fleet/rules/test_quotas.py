@@ -90,9 +90,14 @@ def test_what_init_proposes_is_no_shortage() -> None:
 def test_a_quota_is_too_small_below_what_all_ceilings_need(
     quotas: AccountQuotas, needed: dict[str, int]
 ) -> None:
-    found = shortages(read_config(FILE).pools, quotas)
-    assert {one.quota.code: one.needed for one in found} == needed
-    for one in found:
-        request = one.request("eu-central-1").split()
+    short = shortages(read_config(FILE).pools, quotas)
+    assert {shortage.quota.code: shortage.needed for shortage in short} == needed
+    for shortage in short:
+        request = shortage.request("eu-central-1").split()
         assert request[:2] == ["aws", "service-quotas"]
-        assert {"eu-central-1", one.quota.service, one.quota.code, str(one.needed)} <= set(request)
+        assert {
+            "eu-central-1",
+            shortage.quota.service,
+            shortage.quota.code,
+            str(shortage.needed),
+        } <= set(request)

@@ -63,7 +63,7 @@ BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
     "scaling read the claim 59 s ago: the job's events may still come": (
         left(1, FOR_JOB, claim=key(8), claimed_at=ago(59)), False, "keep grace"
     ),
-    "no event came within a minute of the claim": (
+    "no event within a minute of the claim": (
         left(1, FOR_JOB, claim=key(8), claimed_at=ago(60)), False, "relaunch went_unserved"
     ),
     "GitLab named its job: there is nothing to wait for": (
@@ -136,14 +136,14 @@ BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("lost", "alive", "plan"), BEFORE.values(), ids=BEFORE)
-def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, plan: str) -> None:
-    verdict = decide_reap(Suspect(runner=lost, machine_alive=alive), LIMITS, at=AT)
-    assert (f"{verdict.fate} {verdict.reason}", verdict.runner) == (plan, lost)
+@pytest.mark.parametrize(("lost", "alive", "expected"), BEFORE.values(), ids=BEFORE)
+def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, expected: str) -> None:
+    plan = decide_reap(Suspect(runner=lost, machine_alive=alive), LIMITS, at=AT)
+    assert (f"{plan.fate} {plan.reason}", plan.runner) == (expected, lost)
 
 
 @pytest.mark.parametrize(
-    ("lost", "job_running", "plan"),
+    ("lost", "job_running", "expected"),
     [
         pytest.param(SILENT_AT_WORK, True, "keep stalled_but_busy", id="it works"),
         pytest.param(SILENT_AT_WORK, False, "close stalled", id="it does not"),
@@ -157,14 +157,14 @@ def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, plan: str) -> 
         pytest.param(left(30, FOR_JOB), False, "relaunch went_unserved", id="it got none indeed"),
     ],
 )
-def test_after_gitlab_was_asked(lost: Runner, job_running: bool, plan: str) -> None:
+def test_after_gitlab_was_asked(lost: Runner, job_running: bool, expected: str) -> None:
     suspect = Suspect(runner=lost, machine_alive=True, job_running=job_running)
-    verdict = decide_reap(suspect, LIMITS, at=AT)
-    assert f"{verdict.fate} {verdict.reason}" == plan
+    plan = decide_reap(suspect, LIMITS, at=AT)
+    assert f"{plan.fate} {plan.reason}" == expected
 
 
 @pytest.mark.parametrize(
-    ("lost", "plan"),
+    ("lost", "expected"),
     [
         pytest.param(lost(DONE, 0, JOB), "close finished", id="its job is done"),
         pytest.param(lost(DONE, 5, FOR_JOB), "keep went_unserved", id="its job may be taken"),
@@ -172,11 +172,11 @@ def test_after_gitlab_was_asked(lost: Runner, job_running: bool, plan: str) -> N
     ],
 )
 def test_a_machine_without_an_end_from_outside_has_ended_with_its_goodbye(
-    lost: Runner, plan: str
+    lost: Runner, expected: str
 ) -> None:
     suspect = Suspect(runner=lost, machine_alive=None, ends_alone=True)
-    verdict = decide_reap(suspect, LIMITS, at=AT)
-    assert f"{verdict.fate} {verdict.reason}" == plan
+    plan = decide_reap(suspect, LIMITS, at=AT)
+    assert f"{plan.fate} {plan.reason}" == expected
 
 
 def suspects() -> Iterator[Suspect]:
@@ -211,14 +211,16 @@ def suspects() -> Iterator[Suspect]:
 
 
 @cache
-def verdicts() -> tuple[tuple[Suspect, Runner, ReapPlan], ...]:
+def plans() -> tuple[tuple[Suspect, Runner, ReapPlan], ...]:
     """Every suspect there is, its runner and what becomes of it."""
-    return tuple((one, one.runner, decide_reap(one, LIMITS, at=AT)) for one in suspects())
+    return tuple(
+        (suspect, suspect.runner, decide_reap(suspect, LIMITS, at=AT)) for suspect in suspects()
+    )
 
 
 def test_nothing_busy_is_ended_on_one_observation() -> None:
-    for suspect, lost, verdict in verdicts():
-        ended = verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}
+    for suspect, lost, plan in plans():
+        ended = plan.fate in {Fate.CLOSE, Fate.RELAUNCH}
         if ended and lost.state is BUSY and suspect.machine_alive is not False:
             heard_at = lost.heartbeat_at or lost.changed_at or lost.launched_at
             silent = heard_at <= ago(300)
@@ -227,45 +229,45 @@ def test_nothing_busy_is_ended_on_one_observation() -> None:
 
 def test_nothing_that_gitlab_sees_at_work_is_ended_while_its_cloud_shows_it() -> None:
     """Whatever it says itself, before its expiry."""
-    for suspect, lost, verdict in verdicts():
+    for suspect, lost, plan in plans():
         known = lost.gitlab_runner_id is not None or lost.job is not None
         if known and suspect.job_running and lost.expires_at > AT:
             gone = suspect.machine_alive is False and lost.machine_id is not None
-            assert gone or verdict.fate is Fate.KEEP, suspect
+            assert gone or plan.fate is Fate.KEEP, suspect
 
 
 def test_asks_only_what_it_does_not_know() -> None:
-    for suspect, _, verdict in verdicts():
-        assert verdict.fate is not Fate.ASK or suspect.job_running is None, suspect
+    for suspect, _, plan in plans():
+        assert plan.fate is not Fate.ASK or suspect.job_running is None, suspect
 
 
 def test_nothing_expired_is_kept_whatever_it_says() -> None:
-    for suspect, lost, verdict in verdicts():
+    for suspect, lost, plan in plans():
         if lost.expires_at <= AT:
-            assert verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}, suspect
+            assert plan.fate in {Fate.CLOSE, Fate.RELAUNCH}, suspect
 
 
 def test_only_a_machine_launched_for_a_job_is_launched_again() -> None:
-    for suspect, lost, verdict in verdicts():
-        assert verdict.fate is not Fate.RELAUNCH or lost.covers or lost.owes_a_job, suspect
+    for suspect, lost, plan in plans():
+        assert plan.fate is not Fate.RELAUNCH or lost.covers or lost.owes_a_job, suspect
 
 
 def test_whatever_ends_it_before_its_job_costs_an_attempt() -> None:
     """Else it goes on for ever; unless the fleet or AWS called it off, or no cloud answered."""
-    for suspect, lost, verdict in verdicts():
-        ended = verdict.fate in {Fate.CLOSE, Fate.RELAUNCH}
+    for suspect, lost, plan in plans():
+        ended = plan.fate in {Fate.CLOSE, Fate.RELAUNCH}
         if ended and lost.for_job is not None and lost.job is None and lost.state is not REQUESTED:
-            kept = lost.is_called_off or lost.state is DRAINING
-            assert (verdict.fate is Fate.CLOSE) is kept, suspect
+            costs_nothing = lost.is_called_off or lost.state is DRAINING
+            assert (plan.fate is Fate.CLOSE) is costs_nothing, suspect
 
 
 def test_what_went_in_vain_is_never_just_closed_once_its_grace_is_over() -> None:
-    for suspect, lost, verdict in verdicts():
+    for suspect, lost, plan in plans():
         if lost.went_unserved:
-            assert verdict.fate in {Fate.RELAUNCH, Fate.KEEP, Fate.ASK}, suspect
-            kept = verdict.fate is Fate.KEEP and suspect.job_running
-            busy = {Reason.STILL_BUSY} if kept else set()
-            assert verdict.reason in {Reason.WENT_UNSERVED, *busy}
+            assert plan.fate in {Fate.RELAUNCH, Fate.KEEP, Fate.ASK}, suspect
+            is_kept = plan.fate is Fate.KEEP and suspect.job_running
+            busy = {Reason.STILL_BUSY} if is_kept else set()
+            assert plan.reason in {Reason.WENT_UNSERVED, *busy}
 
 
 @pytest.mark.parametrize(

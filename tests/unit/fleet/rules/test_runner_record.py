@@ -30,7 +30,7 @@ def test_the_record_of_a_pool_is_the_pools(pool: str) -> None:
     "description",
     [
         pytest.param("", id="no description"),
-        pytest.param("somebody else's", id="a person's"),
+        pytest.param("another person's", id="a person's"),
         pytest.param("rf-lab box (demo)", id="a person's that begins alike and ends alike"),
         pytest.param("rf-docker-1 (demo)", id="no id of a runner"),
         pytest.param(RUNNER, id="no stack"),

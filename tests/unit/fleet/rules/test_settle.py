@@ -48,10 +48,10 @@ def dead(state: RunnerState, **of: Any) -> SettleFacts:
     return facts(GONE, runner("r", state, **of), machine_alive=False)
 
 
-def failed(given: Runner, **more: object) -> SettleFacts:
+def failed(ended: Runner, **more: object) -> SettleFacts:
     """Its invocation failed, and it reports no more."""
     silent: dict[str, object] = {"ends_alone": True, "silent_for": FRESH}
-    return facts(FAILED, given, **silent | more)
+    return facts(FAILED, ended, **silent | more)
 
 
 def plan(reason: str, *does: str, wait_s: int | None = None) -> SettlePlan:
@@ -105,10 +105,10 @@ CASES: dict[str, tuple[SettleFacts, SettlePlan]] = {
     "ended after a job, it says, before GitLab's events": (
         dead(DONE, for_job=key(7), claim=key(8)), plan("grace", wait_s=15)
     ),
-    "GitLab has told of it meanwhile": (
+    "GitLab has named its job meanwhile": (
         replace(dead(DONE, for_job=key(7), claim=key(8), job=key(8)), round=1), plan(*CLOSES)
     ),
-    "GitLab has told of none": (
+    "GitLab has named none": (
         replace(dead(DONE, for_job=key(7), claim=key(8)), round=1),
         plan("went_unserved", "close", "relaunch"),
     ),
@@ -149,14 +149,14 @@ def every_fact() -> Iterator[SettleFacts]:
             happening=happening,
             round=turn,
             job=job,
-            runner=given,
+            runner=candidate,
             job_running=job_running,
             ran_there=ran_there,
             ends_alone=ends_alone,
             machine_alive=alive,
             silent_for=silent_for,
         )
-        for given in (
+        for candidate in (
             None,
             runner("r", DONE, for_job=key(7)),
             *(
@@ -196,8 +196,8 @@ def test_a_job_s_end_closes_only_with_a_second_sign() -> None:
     for facts, plan in plans():
         if facts.happening is FINISHED and plan.close:
             assert facts.runner is not None
-            left = facts.runner.state is DONE
-            assert left or (facts.job_running is False and facts.ran_there), facts
+            is_done = facts.runner.state is DONE
+            assert is_done or (facts.job_running is False and facts.ran_there), facts
 
 
 def test_an_event_of_a_machine_closes_only_what_another_source_shows_as_gone() -> None:

@@ -81,13 +81,13 @@ def test_a_percentile_is_one_of_the_values(count: int, share: float, rank: int) 
     assert percentile(list(range(1, count + 1)), share) == rank
 
 
-def test_the_end_that_gitlab_told_late_joins_its_machine() -> None:
+def test_a_late_end_from_gitlab_joins_its_machine() -> None:
     machine = past(1, outcome=None, finished_at=None)
-    told = past(1, backend=None, outcome="failed", failure="runner_system_failure", ended_s=9)
-    told = PastRun(**{**vars_of(told), "id": "job-1"})
-    for runs in ([machine, told], [told, machine], [machine, told, machine]):
+    end = past(1, backend=None, outcome="failed", failure="runner_system_failure", ended_s=9)
+    end = PastRun(**{**vars_of(end), "id": "job-1"})
+    for runs in ([machine, end], [end, machine], [machine, end, machine]):
         (run,) = joined(runs)
-        assert (run.id, run.outcome, run.failure) == (machine.id, "failed", told.failure)
+        assert (run.id, run.outcome, run.failure) == (machine.id, "failed", end.failure)
         assert run.usd_nano == machine.usd_nano
 
 

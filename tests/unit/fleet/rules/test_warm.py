@@ -78,9 +78,9 @@ ENDS: dict[str, Any] = {
 def test_a_warm_machine_that_never_could_serve_counts(
     ended: Runner, last: Report | None, reason: str, why: str | None
 ) -> None:
-    told = why_failed(ended, last, Reason(reason), at=AT)
-    assert (told is None) is (why is None)
-    assert why is None or why in (told or "")
+    failure = why_failed(ended, last, Reason(reason), at=AT)
+    assert (failure is None) is (why is None)
+    assert why is None or why in (failure or "")
 
 
 @pytest.mark.parametrize(
