@@ -15,7 +15,9 @@ def test_the_document_is_that_of_the_lock() -> None:
 
 
 def test_a_licence_that_is_not_permissive_is_argued() -> None:
-    assert {one.name for one in licensed() if not is_permissive(one.licence)} == ARGUED.keys()
+    assert {
+        package.name for package in licensed() if not is_permissive(package.licence)
+    } == ARGUED.keys()
 
 
 def is_permissive(licence: str) -> bool:

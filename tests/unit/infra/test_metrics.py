@@ -44,9 +44,9 @@ def body() -> str:
 def test_the_dashboard_is_json_within_its_grid() -> None:
     widgets = json.loads(body())["widgets"]
     assert len(widgets) > 8
-    for one in widgets:
-        assert one["x"] + one["width"] <= 24
-        assert one["type"] in {"alarm", "metric"}
+    for widget in widgets:
+        assert widget["x"] + widget["width"] <= 24
+        assert widget["type"] in {"alarm", "metric"}
 
 
 def test_the_dashboard_shows_every_metric_of_the_fleet_and_no_other() -> None:
@@ -56,8 +56,8 @@ def test_the_dashboard_shows_every_metric_of_the_fleet_and_no_other() -> None:
         assert dimensions.split(",") in SENT[name].dimensions
     named = {
         str(line[1])
-        for one in json.loads(text)["widgets"]
-        for line in one["properties"].get("metrics", [])
+        for widget in json.loads(text)["widgets"]
+        for line in widget["properties"].get("metrics", [])
         if len(line) > 1 and line[0] in {NAMESPACE, "."}
     }
     shown = named | {name for _, name in searched}

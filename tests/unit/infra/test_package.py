@@ -148,10 +148,10 @@ def test_another_python_of_the_functions_version_compiles(
         uv = program(folder, "uv" if "PATH" in place else "other", f"{asked}; {says}")
         monkeypatch.setenv("UV", "" if "PATH" in place else str(uv))
         expected = (str(uv), *order.split())
-    found = python_of((3, 99))
-    assert found == expected
+    python = python_of((3, 99))
+    assert python == expected
     model = sources / "fleet" / "model.py"
-    (name,) = compiled({"fleet/model.py": model}, found)
+    (name,) = compiled({"fleet/model.py": model}, python)
     assert name == f"fleet/__pycache__/model.{sys.implementation.cache_tag}.pyc"
 
 

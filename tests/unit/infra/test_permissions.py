@@ -44,4 +44,6 @@ def test_the_rules_may_start_what_they_start_and_nothing_else() -> None:
         for target in rule["Properties"]["Targets"]
     ]
     (right,) = statements(template(), "RulesRole")
-    assert {one["Ref"] for one in right["Resource"]} == {one["Ref"] for one in targets}
+    assert {reference["Ref"] for reference in right["Resource"]} == {
+        reference["Ref"] for reference in targets
+    }

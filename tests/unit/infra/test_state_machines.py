@@ -101,11 +101,11 @@ def test_no_loop_is_endless(name: str) -> None:
         if re.search(r"\$round < \d+", choice["Condition"])
     }
 
-    def leads_back(start: str, at: str, seen: frozenset[str]) -> bool:
+    def leads_back(start: str, at: str, visited: frozenset[str]) -> bool:
         onward = next_of(states_of_it[at]) - counted
         return start in onward or any(
-            leads_back(start, name_of_state, seen | {name_of_state})
-            for name_of_state in onward - seen
+            leads_back(start, name_of_state, visited | {name_of_state})
+            for name_of_state in onward - visited
         )
 
     assert [

@@ -284,7 +284,11 @@ def test_events_are_put_on_the_fleets_bus_and_in_the_callers_own_name() -> None:
 def test_only_scale_gives_keys_of_the_cache_and_only_they_reach_it() -> None:
     reaching = {role for role in ROLES for action in allowed_to(role) if action.startswith("s3:")}
     assert reaching == {"CacheRole", "BuilderRole"}
-    (sources,) = [one for one in statements("BuilderRole") if one["Sid"] == "ReadImageSources"]
+    (sources,) = [
+        statement
+        for statement in statements("BuilderRole")
+        if statement["Sid"] == "ReadImageSources"
+    ]
     assert sources["Resource"]["Fn::Sub"].endswith(":::${CodeBucket}/images/*")
     assert allowed_to("CacheRole") == {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
     (trusted,) = properties("CacheRole")["AssumeRolePolicyDocument"]["Statement"]
@@ -418,7 +422,7 @@ def test_functions_that_ask_gitlab_join_a_network_where_one_is_given() -> None:
     for name in ("Webhook", "Route", "Scale", "Settle", "Reconcile", "Sweep"):
         config = properties(f"{name}Function").get("VpcConfig")
         policies = properties(f"{name}Role")["Policies"]
-        (condition, policy, _) = next(one["Fn::If"] for one in policies if "Fn::If" in one)
+        (condition, policy, _) = next(entry["Fn::If"] for entry in policies if "Fn::If" in entry)
         joining[name] = (config or {}).get("Fn::If", [None])[0]
         assert condition == f"Joins{name}"
         allow, deny = policy["PolicyDocument"]["Statement"]
@@ -475,7 +479,7 @@ def test_a_new_version_of_the_webhook_is_published_when_its_function_changes_and
     """Lambda refuses to publish a function that is as it was, and keeps the old one otherwise."""
     text = json.dumps(properties("WebhookFunction"))
     named = set(re.findall(r'"Ref": "(\w+)"|\$\{(\w+)\}', text))
-    changing = {one for pair in named for one in pair} & set(template()["Parameters"])
+    changing = {name for pair in named for name in pair} & set(template()["Parameters"])
     assert template()["Conditions"]["SnapStartsWebhook"] == {
         "Fn::Equals": [{"Ref": "WebhookSnapStart"}, "true"]
     }
@@ -496,9 +500,9 @@ def test_only_the_fleet_sends_to_a_queue_and_by_tls(name: str) -> None:
         if {"Fn::GetAtt": f"{name}.Arn"} in as_list(statement["Resource"])
     }
     stated = properties(f"{name}Policy")["PolicyDocument"]["Statement"]
-    only, tls = [one for one in stated if one["Effect"] == "Deny"]
+    only, tls = [statement for statement in stated if statement["Effect"] == "Deny"]
     others = only["Condition"].get("ArnNotEquals", {}).get("aws:PrincipalArn", [])
-    assert {one["Fn::GetAtt"].removesuffix("Role.Arn") for one in others} == allowed
+    assert {role["Fn::GetAtt"].removesuffix("Role.Arn") for role in others} == allowed
     assert (only["Principal"], only["Action"]) == ("*", "sqs:SendMessage")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
@@ -559,8 +563,8 @@ def test_an_account_with_small_functions_only_makes_no_larger_runners(
         if kind == "Fn::Not":
             return not holds(value[0])
         if kind == "Fn::Equals":
-            given = {"LargestRunner": largest, "LambdaImage": "some/image@sha256:1"}
-            return bool(given[value[0]["Ref"]] == value[1])
+            parameters = {"LargestRunner": largest, "LambdaImage": "some/image@sha256:1"}
+            return bool(parameters[value[0]["Ref"]] == value[1])
         return holds(conditions[value])
 
     assert {size for size in SIZES if holds(conditions[f"Make{size}Runners"])} == made

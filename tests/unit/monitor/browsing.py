@@ -25,23 +25,23 @@ class Browser:
     app: FastAPI
     board: Board
 
-    def get(self, path: str, **given: Any) -> httpx.Response:
-        return asyncio.run(self._ask("GET", path, **given))
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._ask("GET", path, **options))
 
-    def post(self, path: str, fields: dict[str, str], **given: Any) -> httpx.Response:
+    def post(self, path: str, fields: dict[str, str], **options: Any) -> httpx.Response:
         """One form, with the token of the page that it is on."""
         token = re.search(
             r'name="token" value="([^"]+)"', self.get(path.rpartition("/")[0] or "/").text
         )
         whole = ({"token": token[1]} if token else {}) | fields
-        return asyncio.run(self._ask("POST", path, data=whole, **given))
+        return asyncio.run(self._ask("POST", path, data=whole, **options))
 
-    async def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(
             transport=transport, base_url=ADDRESS, follow_redirects=True
         ) as client:
-            return await client.request(method, path, **given)
+            return await client.request(method, path, **options)
 
 
 def browser_of(

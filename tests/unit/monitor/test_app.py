@@ -133,7 +133,11 @@ def test_no_character_from_outside_turns_the_order_of_a_page() -> None:
     browser = browser_of(at_work)
     for path in PAGES:
         text = browser.get(path).text
-        assert [one for one in text if not one.isprintable() and one not in "\n\t"] == [], path
+        assert [
+            character
+            for character in text
+            if not character.isprintable() and character not in "\n\t"
+        ] == [], path
     assert "\\u202egnp.exe" in browser.get("/job?of=8").text
 
 

@@ -75,7 +75,7 @@ def test_lanes_have_room_for_the_oldest() -> None:
         Lane(machine=MACHINE, stretches=(Stretch(phase=Phase.BUSY, start=ago(age_s)),))
         for age_s in lived
     ]
-    spans = [AT - lanes_start([one], AT) for one in lanes]
+    spans = [AT - lanes_start([lane], AT) for lane in lanes]
     assert spans == [timedelta(minutes=5), timedelta(minutes=15), LANE_SPANS[-1]]
 
 
@@ -113,6 +113,6 @@ STEPS = {
 def test_stretches_follow_the_machines_steps(
     state: str, since_s: int, steps: list[StepName], expected: dict[str, int]
 ) -> None:
-    one = runner(RunnerState.BUSY, launched_at=ago(100), changed_at=ago(since_s))
-    made = stretches_of(one, state, [Step(at=ago(STEPS[name]), name=name) for name in steps])
+    machine = runner(RunnerState.BUSY, launched_at=ago(100), changed_at=ago(since_s))
+    made = stretches_of(machine, state, [Step(at=ago(STEPS[name]), name=name) for name in steps])
     assert {stretch.phase: (AT - stretch.start).total_seconds() for stretch in made} == expected

@@ -13,7 +13,10 @@ POOL = "/pools/docker"
 
 def orders(at_work: AtWork) -> list[tuple[str, str, int | None, str]]:
     """What is in force, in short."""
-    return [(str(one.kind), one.about, one.ceiling, one.note) for one in at_work.fleet.controls()]
+    return [
+        (str(control.kind), control.about, control.ceiling, control.note)
+        for control in at_work.fleet.controls()
+    ]
 
 
 def with_a_runner() -> AtWork:

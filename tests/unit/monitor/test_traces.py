@@ -44,8 +44,8 @@ def test_the_spans_of_a_run_follow_each_other() -> None:
     ]
     assert spans[0].start == RUN.pending_at
     assert spans[-1].end == RUN.ended_at
-    for one, following in itertools.pairwise(spans):
-        assert abs((following.start - one.end).total_seconds()) < 0.001
+    for span, following in itertools.pairwise(spans):
+        assert abs((following.start - span.end).total_seconds()) < 0.001
 
 
 def test_a_job_is_one_trace_and_is_sent_once() -> None:
@@ -64,8 +64,8 @@ def test_a_job_is_one_trace_and_is_sent_once() -> None:
     other_traces, _ = sender(history, again)
     other_traces.send_new()
     assert again.get_finished_spans()[-1].context.trace_id == root.context.trace_id
-    for one in (traces, other[0], other_traces):
-        one.end()
+    for pipeline in (traces, other[0], other_traces):
+        pipeline.end()
     clock.go(0)
 
 

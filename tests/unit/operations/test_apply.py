@@ -116,7 +116,7 @@ def test_doing_it_again_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "changes"),
     [
         ('tags = ["node"]', 'tags = ["node", "js"]', {"tags": ("node", "js")}),
         ('max_job_time = "11m"', 'max_job_time = "12m"', {"maximum_timeout_s": 720}),
@@ -125,15 +125,15 @@ def test_doing_it_again_changes_nothing() -> None:
     ],
 )
 def test_a_changed_pool_changes_its_record_where_gitlab_cares(
-    old: str, new: str, told: dict[str, object]
+    old: str, new: str, changes: dict[str, object]
 ) -> None:
     stack = Stack()
     stack.apply(BOTH)
     applied = stack.apply(BOTH.replace(old, new), minutes=5)
     assert applied.changed == ("node",)
-    assert applied.records_updated == (("node",) if told else ())
+    assert applied.records_updated == (("node",) if changes else ())
     record = stack.gitlab.wanted[stack.record("node")]
-    assert {name: getattr(record, name) for name in told} == told
+    assert {name: getattr(record, name) for name in changes} == changes
 
 
 @pytest.mark.parametrize("place", ["group:43", "instance"])
@@ -379,7 +379,7 @@ def test_watched_projects_are_listed_once_in_the_files_order() -> None:
     for _ in range(2):
         assert stack.apply(text).watched == ("acme/p78", "acme/p77")
     watched = stack.fleet.watched("gitlab.example.com")
-    assert sorted((one.project_id, one.path) for one in watched) == [
+    assert sorted((project.project_id, project.path) for project in watched) == [
         (77, "acme/p77"),
         (78, "acme/p78"),
     ]

@@ -25,13 +25,13 @@ class FakeBakery:
         self._states = list(states)
         self.tokens: list[str] = []
 
-    def start_image_pipeline_execution(self, **told: Any) -> dict[str, str]:
-        assert told["imagePipelineArn"] == "arn:pipeline"
-        self.tokens.append(told["clientToken"])
+    def start_image_pipeline_execution(self, **arguments: Any) -> dict[str, str]:
+        assert arguments["imagePipelineArn"] == "arn:pipeline"
+        self.tokens.append(arguments["clientToken"])
         return {"imageBuildVersionArn": "arn:run"}
 
-    def get_image(self, **told: Any) -> dict[str, Any]:
-        assert told["imageBuildVersionArn"] == "arn:run"
+    def get_image(self, **arguments: Any) -> dict[str, Any]:
+        assert arguments["imageBuildVersionArn"] == "arn:run"
         status = self._states.pop(0)
         image: dict[str, Any] = {"state": {"status": status, "reason": f"why {status}"}}
         if status == "AVAILABLE":
@@ -47,15 +47,15 @@ def world(*states: str, **used: str) -> tuple[FakeAws, Clients]:
 
 
 def run(clients: Clients, order: BakeRequest = ORDER) -> tuple[Baked, list[str]]:
-    told: list[str] = []
-    return bake(clients, workshop_of(clients, "demo"), order, told.append), told
+    lines: list[str] = []
+    return bake(clients, workshop_of(clients, "demo"), order, lines.append), lines
 
 
 def test_a_baked_image_is_launched_from_then_on() -> None:
     aws, clients = world("BUILDING", "BUILDING", "DISTRIBUTING", "AVAILABLE", Ec2Image=AGENT)
-    baked, told = run(clients)
+    baked, lines = run(clients)
     assert baked == Baked(machine_image="ami-0123456789abcdef0", parameter=PARAMETER)
-    assert [line for line in told if "building" in line] == ["machine image: building"]
+    assert [line for line in lines if "building" in line] == ["machine image: building"]
     assert {"ParameterKey": "MachineImage", "ParameterValue": PARAMETER} in aws.updated
     assert "demo-bake-x86-64" in aws.asked
 
@@ -72,11 +72,16 @@ def test_the_stack_bakes_the_image_that_the_fleet_uses() -> None:
     aws, clients = world("FAILED", Ec2Image=AGENT)
     with pytest.raises(Refused):
         run(clients)
-    given = {one["ParameterKey"]: one["ParameterValue"] for one in aws.updated}
-    assert given.keys() <= compose(TEMPLATE.read_text())["Parameters"].keys()
-    assert (given["AgentImage"], given["JobImages"]) == (AGENT, "python:3.13 node:24")
-    assert given["RepositoryArn"] == "arn:aws:ecr:eu-central-1:123456789012:repository/demo-images"
-    assert (given["FleetStack"], given["Architecture"]) == ("demo", "x86_64")
+    parameters = {
+        parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in aws.updated
+    }
+    assert parameters.keys() <= compose(TEMPLATE.read_text())["Parameters"].keys()
+    assert (parameters["AgentImage"], parameters["JobImages"]) == (AGENT, "python:3.13 node:24")
+    assert (
+        parameters["RepositoryArn"]
+        == "arn:aws:ecr:eu-central-1:123456789012:repository/demo-images"
+    )
+    assert (parameters["FleetStack"], parameters["Architecture"]) == ("demo", "x86_64")
 
 
 def test_what_is_baked_decides_the_revision() -> None:
@@ -86,7 +91,9 @@ def test_what_is_baked_decides_the_revision() -> None:
         with pytest.raises(Refused):
             run(clients, BakeRequest(architecture="x86_64", job_images=images, every_s=0))
         revisions |= {
-            one["ParameterValue"] for one in aws.updated if one["ParameterKey"] == "Revision"
+            parameter["ParameterValue"]
+            for parameter in aws.updated
+            if parameter["ParameterKey"] == "Revision"
         }
     assert len(revisions) == 3
 

@@ -18,8 +18,10 @@ OURS = {
 }  # parameters that `deploy` itself gives
 
 
-def keys(told: list[dict[str, Any]]) -> dict[str, Any]:
-    return {one["ParameterKey"]: one.get("ParameterValue", True) for one in told}
+def keys(parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        parameter["ParameterKey"]: parameter.get("ParameterValue", True) for parameter in parameters
+    }
 
 
 def failed(resource: str, reason: str, status: str = "CREATE_FAILED") -> dict[str, str]:
@@ -42,11 +44,11 @@ def test_a_first_deployment_uploads_makes_the_stack_and_waits() -> None:
     assert aws.paces == [{"Delay": 0.5, "MaxAttempts": 360}]
     assert (aws.request["StackName"], set(aws.asked)) == ("demo", {"demo"})
     assert aws.request["Capabilities"] == ["CAPABILITY_IAM"]
-    given = keys(aws.updated)
-    assert set(given) == OURS | {"LogDays"}
-    assert (given["CodeBucket"], given["LogDays"]) == ("b", "7")
-    assert aws.objects["b", given["CodeKey"]] == b"zip"
-    assert ("b", f"{given['MachinesPrefix']}/route.asl.json") in aws.objects
+    parameters = keys(aws.updated)
+    assert set(parameters) == OURS | {"LogDays"}
+    assert (parameters["CodeBucket"], parameters["LogDays"]) == ("b", "7")
+    assert aws.objects["b", parameters["CodeKey"]] == b"zip"
+    assert ("b", f"{parameters['MachinesPrefix']}/route.asl.json") in aws.objects
     bucket, _, key = aws.request["TemplateURL"].partition("/b/")
     assert (bucket, key.split("/")[0]) == ("https://s3.eu-central-1.example.com", "templates")
     assert b"AWSTemplateFormatVersion" in aws.objects["b", key]
@@ -91,10 +93,10 @@ def test_an_update_keeps_what_the_template_still_takes() -> None:
         aws.clients(), Deployment(stack="demo", bucket="b", parameters={"LogDays": "30"}), b"zip"
     )
     assert done.word == "updated"
-    told = keys(aws.updated)
-    assert told["LogDays"] == "30"
-    assert told["CacheDays"] is True  # as it was
-    assert "OfAnOlderTemplate" not in told
+    parameters = keys(aws.updated)
+    assert parameters["LogDays"] == "30"
+    assert parameters["CacheDays"] is True  # as it was
+    assert "OfAnOlderTemplate" not in parameters
     assert {"ParameterKey": "CacheDays", "UsePreviousValue": True} in aws.updated
     assert aws.calls[-2:] == ["update_stack", "stack_update_complete"]
 
@@ -125,10 +127,10 @@ def test_an_update_that_cloudformation_does_not_take_says_why() -> None:
     assert "is in UPDATE_IN_PROGRESS state" in str(refused.value)
 
 
-# When it does not come about
+# When it fails
 
 
-def test_the_first_failures_are_told_and_not_what_followed_from_them() -> None:
+def test_the_error_names_the_first_failures_and_not_what_followed_from_them() -> None:
     aws = FakeAws()
     aws.failing["stack_create_complete"] = waited_in_vain()
     aws.events = [  # newest first

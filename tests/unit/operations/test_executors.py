@@ -29,7 +29,7 @@ def config(more: str = "") -> FleetConfig:
 
 
 @pytest.mark.parametrize(
-    ("told", "more", "is_refused"),
+    ("variables", "more", "is_refused"),
     [
         ({}, "", False),
         ({"RUNNER_FLEET_EXECUTORS": "shell,docker"}, "", False),
@@ -38,9 +38,9 @@ def config(more: str = "") -> FleetConfig:
     ],
 )
 def test_a_pool_is_refused_whose_machines_lack_its_executor(
-    told: dict[str, str], more: str, is_refused: bool
+    variables: dict[str, str], more: str, is_refused: bool
 ) -> None:
-    allowed = allowed_executors(told)
+    allowed = allowed_executors(variables)
     if is_refused:
         with pytest.raises(Refused, match='pool linux has executor = "docker"'):
             refuse_executors(config(more), allowed)

@@ -34,8 +34,8 @@ OUTPUTS = {
 def aws_with(**changes: str | None) -> FakeAws:
     """AWS with a fleet's stack, with these outputs otherwise; None: without."""
     aws = FakeAws({})
-    told = OUTPUTS | changes
-    aws.outputs = {key: value for key, value in told.items() if value is not None}
+    outputs = OUTPUTS | changes
+    aws.outputs = {key: value for key, value in outputs.items() if value is not None}
     return aws
 
 
@@ -151,7 +151,7 @@ class Guarded(FakeSecrets):
         Refused("this secret is not as we write it", fields="token"),
     ],
 )
-def test_a_secret_that_nobody_has_filled_is_no_token(error: Refused) -> None:
+def test_an_empty_secret_is_no_token(error: Refused) -> None:
     assert AtWork(secrets=Guarded(error)).deployed.stored_token() is None
 
 

@@ -36,8 +36,8 @@ def reference(kind: images.ImageKind, order: BuildRequest = ORDER) -> str:
 
 
 def build(aws: FakeAws, order: BuildRequest = ORDER) -> tuple[dict[Any, str], list[str]]:
-    told: list[str] = []
-    return images.build(aws.clients(), workshop(aws), order, told.append), told
+    lines: list[str] = []
+    return images.build(aws.clients(), workshop(aws), order, lines.append), lines
 
 
 # In the account
@@ -46,7 +46,7 @@ def build(aws: FakeAws, order: BuildRequest = ORDER) -> tuple[dict[Any, str], li
 def test_every_architecture_builds_its_images_from_the_uploaded_sources() -> None:
     aws = deployed()
     order = BuildRequest(sources=SOURCES, every_s=0, arguments={"BASE": "a", "PNPM": "b"})
-    built, told = build(aws, order)
+    built, lines = build(aws, order)
     assert built == {kind: reference(kind, order) for kind in KINDS}
     arm64, x86_64 = aws.registry.started
     assert (arm64["PROJECT"], arm64["TARGETS"]) == ("demo-image-arm64", "ec2")
@@ -54,10 +54,10 @@ def test_every_architecture_builds_its_images_from_the_uploaded_sources() -> Non
     assert x86_64["ARGUMENTS"] == "BASE=a\nPNPM=b"
     bucket, _, key = x86_64["SOURCES"].removeprefix("s3://").partition("/")
     assert aws.objects[bucket, key] == SOURCES.zip()
-    assert "arm64: Step 1/2 : FROM base" in told
-    assert told.count("x86_64: Step 2/2 : RUN true") == 1
-    assert told.count("x86_64: gitlab-runner 17.9.0 for amd64: sha256 0123") == 1
-    assert not [line for line in told if "--->" in line]
+    assert "arm64: Step 1/2 : FROM base" in lines
+    assert lines.count("x86_64: Step 2/2 : RUN true") == 1
+    assert lines.count("x86_64: gitlab-runner 17.9.0 for amd64: sha256 0123") == 1
+    assert not [line for line in lines if "--->" in line]
 
 
 def test_what_is_built_is_not_built_again() -> None:
@@ -82,10 +82,10 @@ def test_only_what_is_missing_is_built() -> None:
 def test_a_build_that_fails_shows_its_last_lines(status: str) -> None:
     aws = deployed()
     aws.registry.failing["x86_64"] = status
-    told: list[str] = []
+    lines: list[str] = []
     with pytest.raises(Refused, match=status):
-        images.build(aws.clients(), workshop(aws), ORDER, told.append)
-    assert told[-1] == "the end"
+        images.build(aws.clients(), workshop(aws), ORDER, lines.append)
+    assert lines[-1] == "the end"
 
 
 def test_a_build_without_its_image_is_no_success() -> None:
@@ -101,11 +101,11 @@ def test_a_build_without_its_image_is_no_success() -> None:
         build(aws, order)
 
 
-@pytest.mark.parametrize("given", [{"BAES": "a"}, {"BASE": "a\nPNPM=b"}])
-def test_an_argument_is_one_line_that_the_dockerfile_knows(given: dict[str, str]) -> None:
+@pytest.mark.parametrize("arguments", [{"BAES": "a"}, {"BASE": "a\nPNPM=b"}])
+def test_an_argument_is_one_line_that_the_dockerfile_knows(arguments: dict[str, str]) -> None:
     aws = deployed()
     with pytest.raises(Refused):
-        build(aws, BuildRequest(sources=SOURCES, arguments=given))
+        build(aws, BuildRequest(sources=SOURCES, arguments=arguments))
     assert aws.registry.started == []
 
 
@@ -135,43 +135,43 @@ class FakeEngine:
         self.api = self
         self._registry = registry
         self._architecture = architecture
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.login: dict[str, str] = {}
         self.failing = ""
 
     def info(self) -> dict[str, str]:
         return {"Architecture": self._architecture}
 
-    def build(self, **told: Any) -> Iterator[dict[str, str]]:
-        self.asked.append(told)
+    def build(self, **arguments: Any) -> Iterator[dict[str, str]]:
+        self.requests.append(arguments)
         yield {"stream": "Step 1/1 : FROM scratch\n"}
         if self.failing == "build":
             yield {"stream": "the last line\n"}
             yield {"error": "it returned a non-zero code: 1"}
 
-    def push(self, name: str, **told: Any) -> Iterator[dict[str, str]]:
-        self.login = told["auth_config"]
+    def push(self, name: str, **arguments: Any) -> Iterator[dict[str, str]]:
+        self.login = arguments["auth_config"]
         if self.failing == "push":
             yield {"error": "denied: no basic auth credentials"}
             return
         assert name == URI
-        self._registry.put(told["tag"])
+        self._registry.put(arguments["tag"])
         yield {"status": "Pushed"}
 
 
 def test_an_engine_here_builds_and_pushes_for_its_own_architecture() -> None:
     aws = deployed()
-    engine, told = FakeEngine(aws.registry), list[str]()
+    engine, lines = FakeEngine(aws.registry), list[str]()
     order = BuildRequest(sources=SOURCES, arguments={"BASE": "a"})
-    built = images.build_here(engine, workshop(aws), order, told.append)
+    built = images.build_here(engine, workshop(aws), order, lines.append)
     assert built == {kind: reference(kind, order) for kind in (EC2, LAMBDA)}
-    assert [one["target"] for one in engine.asked] == ["ec2", "lambda"]
-    assert engine.asked[0]["buildargs"] == {"BASE": "a"}
-    assert engine.asked[0]["tag"] == f"{URI}:{EC2.tag(order.digest)}"
+    assert [arguments["target"] for arguments in engine.requests] == ["ec2", "lambda"]
+    assert engine.requests[0]["buildargs"] == {"BASE": "a"}
+    assert engine.requests[0]["tag"] == f"{URI}:{EC2.tag(order.digest)}"
     assert engine.login == {"username": "AWS", "password": "pass:word"}
-    assert told == ["Step 1/1 : FROM scratch"] * 2
-    images.build_here(engine, workshop(aws), order, told.append)
-    assert len(engine.asked) == 2
+    assert lines == ["Step 1/1 : FROM scratch"] * 2
+    images.build_here(engine, workshop(aws), order, lines.append)
+    assert len(engine.requests) == 2
 
 
 def test_an_arm_engine_builds_the_arm_image() -> None:
@@ -186,11 +186,11 @@ def test_an_arm_engine_builds_the_arm_image() -> None:
 @pytest.mark.parametrize(("step", "words"), [("build", "non-zero code"), ("push", "denied")])
 def test_an_engine_that_fails_says_why(step: str, words: str) -> None:
     aws = deployed()
-    engine, told = FakeEngine(aws.registry), list[str]()
+    engine, lines = FakeEngine(aws.registry), list[str]()
     engine.failing = step
     with pytest.raises(Refused, match=words):
-        images.build_here(engine, workshop(aws), ORDER, told.append)
-    assert ("the last line" in told) is (step == "build")
+        images.build_here(engine, workshop(aws), ORDER, lines.append)
+    assert ("the last line" in lines) is (step == "build")
 
 
 # What there is, and what is used
@@ -218,14 +218,14 @@ def test_an_image_is_held_against_the_newest_of_its_kind_every_five_minutes() ->
     aws.registry.put(EC2.tag("new"))
     aws = with_registry(aws, Ec2Image=old, LambdaImage=other, Ec2ImageArm64=OWN)
     ages = ImageAges(aws.clients(), "fleet-a", clock)
-    behind = {one.kind: one.newest_at - one.used_at for one in ages()}
+    behind = {age.kind: age.newest_at - age.used_at for age in ages()}
     assert behind == {"ec2": timedelta(minutes=2), "lambda": timedelta(0)}
     aws.registry.put(LAMBDA.tag("two"))
-    seen = []
+    newer = []
     for _ in range(2):
         clock.go(299)
-        seen.append({one.kind: one.newest_at > one.used_at for one in ages()}["lambda"])
-    assert seen == [False, True]
+        newer.append({age.kind: age.newest_at > age.used_at for age in ages()}["lambda"])
+    assert newer == [False, True]
 
 
 def test_an_image_is_held_against_the_sources_of_the_stacks_code() -> None:
@@ -236,7 +236,7 @@ def test_an_image_is_held_against_the_sources_of_the_stacks_code() -> None:
     again = with_registry(aws, Ec2Image=new, Ec2ImageArm64=old)
     again.outputs = aws.outputs
     ages = ImageAges(again.clients(), "fleet-a", Clock())()
-    assert {one.kind: (one.sources, one.code_sources) for one in ages} == {
+    assert {age.kind: (age.sources, age.code_sources) for age in ages} == {
         "ec2": ("new", "new"),
         "ec2-arm64": ("old", "new"),
     }
@@ -266,31 +266,35 @@ def test_an_image_of_the_operators_stays() -> None:
 
 def test_the_stack_uses_an_image_and_keeps_all_else() -> None:
     aws = deployed(Ec2Image=OWN)
-    one = f"{URI}@sha256:{'b' * 64}"
-    done = images.use(aws.clients(), workshop(aws), {LAMBDA: one, EC2: OWN})
+    image = f"{URI}@sha256:{'b' * 64}"
+    done = images.use(aws.clients(), workshop(aws), {LAMBDA: image, EC2: OWN})
     assert done.changed == (LAMBDA,)
     assert aws.calls == ["update_stack", "stack_update_complete"]
     assert aws.request["UsePreviousTemplate"] is True
-    assert {"ParameterKey": "LambdaImage", "ParameterValue": one} in aws.updated
-    kept = {one["ParameterKey"] for one in aws.updated if one.get("UsePreviousValue")}
-    assert kept == {"CodeBucket", "LogDays", "Ec2Image"}
+    assert {"ParameterKey": "LambdaImage", "ParameterValue": image} in aws.updated
+    previous = {
+        parameter["ParameterKey"] for parameter in aws.updated if parameter.get("UsePreviousValue")
+    }
+    assert previous == {"CodeBucket", "LogDays", "Ec2Image"}
 
 
 @pytest.mark.parametrize(
-    ("given", "reserved"),
+    ("parameters", "reserved"),
     [
         pytest.param({}, "133", id="by the account's quota"),
         pytest.param({"RunnerConcurrency": ""}, None, id="the operator wants none"),
     ],
 )
 def test_the_first_image_of_lambda_runners_reserves_their_share(
-    given: dict[str, str], reserved: str | None
+    parameters: dict[str, str], reserved: str | None
 ) -> None:
     aws = deployed()
-    one = {LAMBDA: f"{URI}@sha256:{'b' * 64}"}
-    done = images.use(aws.clients(), workshop(aws), one, given=given)
-    told = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
-    assert told.get("RunnerConcurrency") == reserved
+    uses = {LAMBDA: f"{URI}@sha256:{'b' * 64}"}
+    done = images.use(aws.clients(), workshop(aws), uses, given=parameters)
+    updated = {
+        parameter["ParameterKey"]: parameter.get("ParameterValue") for parameter in aws.updated
+    }
+    assert updated.get("RunnerConcurrency") == reserved
     assert bool(done.notes) == (reserved is not None)
 
 
@@ -363,7 +367,7 @@ def test_given_files_are_part_of_the_sources(tmp_path: Path) -> None:
     assert sources.digest == image_sources().digest
     order, plain = BuildRequest(sources=sources), BuildRequest(sources=image_sources())
     assert order.digest not in {plain.digest, BuildRequest(sources=SOURCES).digest}
-    assert {EC2.sources(EC2.tag(one.digest)) for one in (order, plain)} == {sources.digest}
+    assert {EC2.sources(EC2.tag(request.digest)) for request in (order, plain)} == {sources.digest}
 
 
 def test_bases_are_named_by_their_digests_and_a_checksum_proves_the_runner() -> None:

@@ -11,7 +11,7 @@ TENANTS = {"TenantIsolation": "true"}
 
 
 @pytest.mark.parametrize(
-    ("quota", "given", "before", "reserved", "told"),
+    ("quota", "parameters", "before", "reserved", "note"),
     [
         ((1000, 1000), IMAGE, None, "133", "of 6 functions"),
         (
@@ -35,28 +35,30 @@ TENANTS = {"TenantIsolation": "true"}
 )
 def test_runners_reserve_what_leaves_the_control_plane_its_share(
     quota: tuple[int, int],
-    given: dict[str, str],
+    parameters: dict[str, str],
     before: dict[str, str] | None,
     reserved: str | None,
-    told: str,
+    note: str,
 ) -> None:
     aws = FakeAws()
     aws.executions, aws.unreserved = quota
-    limits = lambda_parameters(aws.clients(), given, before)
+    limits = lambda_parameters(aws.clients(), parameters, before)
     assert limits.parameters.get("RunnerConcurrency") == reserved
-    assert told in " ".join(limits.notes)
-    assert bool(limits.notes) is bool(told)
+    assert note in " ".join(limits.notes)
+    assert bool(limits.notes) is bool(note)
 
 
 @pytest.mark.parametrize(
-    ("quota", "largest", "is_told"),
+    ("quota", "largest", "has_note"),
     [(10, "8gb", True), (10, "4gb", True), (10, "2gb", False), (11, "8gb", False)],
 )
-def test_a_new_account_may_have_no_large_runner(quota: int, largest: str, *, is_told: bool) -> None:
+def test_a_new_account_may_have_no_large_runner(
+    quota: int, largest: str, *, has_note: bool
+) -> None:
     aws = FakeAws()
     aws.executions = aws.unreserved = quota
     notes = lambda_parameters(aws.clients(), IMAGE | {"LargestRunner": largest}, None).notes
-    assert any("above 3,008 MB" in note for note in notes) is is_told
+    assert any("above 3,008 MB" in note for note in notes) is has_note
 
 
 def test_a_quota_that_may_not_be_read_stops_nothing() -> None:
@@ -67,7 +69,7 @@ def test_a_quota_that_may_not_be_read_stops_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("region", "given", "before", "tenants"),
+    ("region", "parameters", "before", "tenants"),
     [
         ("eu-central-1", IMAGE, None, None),
         ("cn-north-1", IMAGE, None, "false"),
@@ -78,15 +80,15 @@ def test_a_quota_that_may_not_be_read_stops_nothing() -> None:
     ids=["has it", "China", "before its functions", "tried anyway", "made already"],
 )
 def test_tenants_are_apart_where_the_region_can(
-    region: str, given: dict[str, str], before: dict[str, str] | None, tenants: str | None
+    region: str, parameters: dict[str, str], before: dict[str, str] | None, tenants: str | None
 ) -> None:
     aws = FakeAws(region=region)
-    limits = lambda_parameters(aws.clients(), given, before)
+    limits = lambda_parameters(aws.clients(), parameters, before)
     assert limits.parameters.get("TenantIsolation") == tenants
 
 
 @pytest.mark.parametrize(
-    ("region", "given", "before", "told"),
+    ("region", "parameters", "before", "snap_start"),
     [
         ("eu-central-1", {}, None, None),
         ("ap-east-2", {}, None, "false"),
@@ -97,11 +99,11 @@ def test_tenants_are_apart_where_the_region_can(
     ids=["has them", "Taipei", "an older stack", "tried anyway", "tried before"],
 )
 def test_the_webhook_starts_from_a_snapshot_where_the_region_can(
-    region: str, given: dict[str, str], before: dict[str, str] | None, told: str | None
+    region: str, parameters: dict[str, str], before: dict[str, str] | None, snap_start: str | None
 ) -> None:
-    limits = lambda_parameters(FakeAws(region=region).clients(), given, before)
-    assert limits.parameters.get("WebhookSnapStart") == told
-    assert bool(limits.notes) is (told is not None)
+    limits = lambda_parameters(FakeAws(region=region).clients(), parameters, before)
+    assert limits.parameters.get("WebhookSnapStart") == snap_start
+    assert bool(limits.notes) is (snap_start is not None)
 
 
 def test_what_is_fixed_with_the_functions_is_not_changed() -> None:

@@ -72,7 +72,7 @@ class _Calls:
 
     def get_metric_statistics(self, **asked: Any) -> dict[str, Any]:
         self._asked("get_metric_statistics")
-        named = {one["Name"]: one["Value"] for one in asked["Dimensions"]}
+        named = {dimension["Name"]: dimension["Value"] for dimension in asked["Dimensions"]}
         name = named.get("Class", asked["MetricName"])
         points = [{"Maximum": value} for value in (0.0, self.account.metrics.get(name))]
         return {"Datapoints": points if name in self.account.metrics else []}
@@ -146,10 +146,10 @@ def test_a_line_has_used_of_allowed(
 
 def test_what_aws_counts_goes_before_what_the_fleet_knows() -> None:
     account = Account(metrics={"Standard/Spot": 20.0, "ConcurrentExecutions": 60.0})
-    found = lines(at_work(), account)
-    assert numbers(found["EC2 vCPU, spot"]) == (20, 32, "vCPU")
-    assert numbers(found["Lambda concurrency"]) == (60, 100, "executions")
-    assert "whole account" in found["EC2 vCPU, spot"].note + found["Lambda concurrency"].note
+    by_name = lines(at_work(), account)
+    assert numbers(by_name["EC2 vCPU, spot"]) == (20, 32, "vCPU")
+    assert numbers(by_name["Lambda concurrency"]) == (60, 100, "executions")
+    assert "whole account" in by_name["EC2 vCPU, spot"].note + by_name["Lambda concurrency"].note
 
 
 def test_a_ceiling_for_a_time_is_the_one_that_counts() -> None:
@@ -209,16 +209,16 @@ def test_runner_records_are_counted_where_the_fleet_makes_them(
 def test_a_line_that_is_not_read_says_so_and_stops_no_other(
     call: str, name: str, says: str
 ) -> None:
-    found = lines(at_work(), Account(refuses=frozenset({call})))
-    assert (found[name].used, found[name].share) == (None, None)
-    assert says in found[name].failed
-    assert found["GitLab runners"].used == 7
+    by_name = lines(at_work(), Account(refuses=frozenset({call})))
+    assert (by_name[name].used, by_name[name].share) == (None, None)
+    assert says in by_name[name].failed
+    assert by_name["GitLab runners"].used == 7
 
 
 @pytest.mark.parametrize("error", [Transient("GitLab is away"), Refused("no", status=403)])
 def test_a_gitlab_that_does_not_answer_stops_no_other_line(error: Transient | Refused) -> None:
     stack = at_work()
     stack.gitlab.fake_api.answers["/groups/42/runners"] = error
-    found = lines(stack, Account())
-    assert str(error) in found["GitLab runners"].failed
-    assert found["Lambda concurrency"].used == 1
+    by_name = lines(stack, Account())
+    assert str(error) in by_name["GitLab runners"].failed
+    assert by_name["Lambda concurrency"].used == 1

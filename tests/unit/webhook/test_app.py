@@ -102,13 +102,13 @@ class Client:
     def get(self, path: str) -> httpx.Response:
         return asyncio.run(self._ask("GET", path))
 
-    async def _ask(self, method: str, path: str, **given: Any) -> httpx.Response:
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         transport = httpx.ASGITransport(create_app(self.world))
         async with httpx.AsyncClient(transport=transport, base_url="http://fleet") as client:
-            return await client.request(method, path, **given)
+            return await client.request(method, path, **options)
 
 
-def told(reason: str, *, is_accepted: bool = False) -> dict[str, object]:
+def body_of(reason: str, *, is_accepted: bool = False) -> dict[str, object]:
     return {"accepted": is_accepted, "reason": reason}
 
 
@@ -132,7 +132,8 @@ class TestAnswers:
     def test_one_delivery_is_one_event_on_the_bus(self, path: str, lines: Lines) -> None:
         bus = Bus()
         answer = Client(world(bus=bus)).post(path)
-        assert (answer.status_code, answer.json()) == (202, told("job.pending", is_accepted=True))
+        assert answer.status_code == 202
+        assert answer.json() == body_of("job.pending", is_accepted=True)
         assert [(event.job_id, event.received_at) for event in bus.events] == [(90210, AT)]
         (line,) = lines()
         assert (line["event"], line["job_id"], line["took_s"]) == ("DeliveryAccepted", 90210, 0.0)
@@ -146,15 +147,15 @@ class TestAnswers:
 
     def test_other_events_are_answered_and_not_published(self, lines: Lines) -> None:
         bus = Bus()
-        given = with_token(x_gitlab_event="Push Hook")
-        answer = Client(world(bus=bus)).post(content=b"{}", headers=given)
-        assert (answer.status_code, answer.json()) == (200, told("other_event"))
+        request_headers = with_token(x_gitlab_event="Push Hook")
+        answer = Client(world(bus=bus)).post(content=b"{}", headers=request_headers)
+        assert (answer.status_code, answer.json()) == (200, body_of("other_event"))
         assert bus.events == []
         (line,) = lines()
         assert (line["event"], line["about"]) == ("DeliveryIgnored", "Push Hook")
 
     @pytest.mark.parametrize(
-        ("given", "body", "status", "reason"),
+        ("request_headers", "body", "status", "reason"),
         [
             (headers(), PENDING, 401, "not authorized"),
             (with_token("wrong"), PENDING, 401, "not authorized"),
@@ -165,11 +166,11 @@ class TestAnswers:
         ],
     )
     def test_a_bad_delivery(
-        self, given: dict[str, str], body: bytes, status: int, reason: str, lines: Lines
+        self, request_headers: dict[str, str], body: bytes, status: int, reason: str, lines: Lines
     ) -> None:
         bus = Bus()
-        answer = Client(world(bus=bus)).post(content=body, headers=given)
-        assert (answer.status_code, answer.json()) == (status, told(reason))
+        answer = Client(world(bus=bus)).post(content=body, headers=request_headers)
+        assert (answer.status_code, answer.json()) == (status, body_of(reason))
         assert bus.events == []
         (line,) = lines()
         assert (line["event"], line["level"]) == ("DeliveryRefused", "WARNING")
@@ -192,7 +193,7 @@ class TestAnswers:
         self, error: FleetError, lines: Lines
     ) -> None:
         answer = Client(world(bus=Bus(error=error))).post()
-        assert (answer.status_code, answer.json()) == (503, told("the fleet cannot take it now"))
+        assert (answer.status_code, answer.json()) == (503, body_of("the fleet cannot take it now"))
         (line,) = lines()
         assert (line["event"], line["level"]) == ("DeliveryNotPublished", "ERROR")
         assert (line["instance"], line["project_id"]) == ("gitlab.example.com", 77)
@@ -246,7 +247,7 @@ class TestRotation:
 
 
 @pytest.mark.parametrize(
-    ("given", "body"),
+    ("request_headers", "body"),
     [
         (with_token(), encoded()),
         (with_token("wrong-9f2c"), encoded()),
@@ -259,13 +260,13 @@ class TestRotation:
 @pytest.mark.parametrize("secrets", [PLAIN, SIGNED])
 @pytest.mark.parametrize("error", [None, Transient(code="InternalFailure")])
 def test_no_secret_and_no_value_in_any_answer_or_line(
-    given: dict[str, str],
+    request_headers: dict[str, str],
     body: bytes,
     secrets: AllWebhookSecrets,
     error: FleetError | None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    answer = Client(world(secrets, Bus(error))).post(content=body, headers=given)
+    answer = Client(world(secrets, Bus(error))).post(content=body, headers=request_headers)
     captured = capsys.readouterr()
     shown = answer.text + str(answer.headers) + captured.out + captured.err
     hidden = [TOKEN, SIGNING, "whsec_", "wrong-9f2c", "value-5d1e", "v1,", "Dana Roe"]

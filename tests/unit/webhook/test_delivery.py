@@ -42,20 +42,23 @@ ROTATING = only(signing=(OTHER_SIGNING, SIGNING))
 
 
 def read(
-    body: bytes, given: dict[str, str] | None = None, secrets: AllWebhookSecrets = PLAIN
+    body: bytes, request_headers: dict[str, str] | None = None, secrets: AllWebhookSecrets = PLAIN
 ) -> JobEvent:
     """The event in a delivery that its token proves, or that is given with its proof."""
-    event = read_delivery(given or with_token(), body, secrets=secrets, at=AT)
+    event = read_delivery(request_headers or with_token(), body, secrets=secrets, at=AT)
     assert isinstance(event, JobEvent)
     return event
 
 
 def refusal(
-    given: dict[str, str], body: bytes, secrets: AllWebhookSecrets = PLAIN, at: datetime = AT
+    request_headers: dict[str, str],
+    body: bytes,
+    secrets: AllWebhookSecrets = PLAIN,
+    at: datetime = AT,
 ) -> BadDelivery:
     """Why a delivery is turned away."""
     with pytest.raises(BadDelivery) as caught:
-        read_delivery(given, body, secrets=secrets, at=at)
+        read_delivery(request_headers, body, secrets=secrets, at=at)
     return caught.value
 
 
@@ -63,11 +66,13 @@ class TestProof:
     """Who may deliver."""
 
     def test_published_vector_is_authentic_so_the_reading_begins(self) -> None:
-        given = headers(webhook_signature=VECTOR_SIGNATURE)
-        assert refusal(given, VECTOR_BODY, SIGNED).status == 400  # a name is missing, not a proof
+        request_headers = headers(webhook_signature=VECTOR_SIGNATURE)
+
+        # a name is missing, not a proof
+        assert refusal(request_headers, VECTOR_BODY, SIGNED).status == 400
 
     @pytest.mark.parametrize(
-        ("given", "secrets"),
+        ("request_headers", "secrets"),
         [
             pytest.param(GOOD, SIGNED, id="signed"),
             pytest.param(GOOD, BOTH, id="signed, tokens are there too"),
@@ -83,11 +88,11 @@ class TestProof:
             pytest.param(GOOD | with_token(), PLAIN, id="signs already, token still counts"),
         ],
     )
-    def test_accepted(self, given: dict[str, str], secrets: AllWebhookSecrets) -> None:
-        assert read(encoded(), given, secrets).job_id == 90210
+    def test_accepted(self, request_headers: dict[str, str], secrets: AllWebhookSecrets) -> None:
+        assert read(encoded(), request_headers, secrets).job_id == 90210
 
     @pytest.mark.parametrize(
-        ("given", "secrets"),
+        ("request_headers", "secrets"),
         [
             pytest.param(headers(), {}, id="nothing configured fails closed"),
             pytest.param(with_token(""), only(), id="empty token, nothing configured"),
@@ -110,20 +115,20 @@ class TestProof:
         ],
     )
     def test_refused_alike_whatever_is_wrong(
-        self, given: dict[str, str], secrets: AllWebhookSecrets
+        self, request_headers: dict[str, str], secrets: AllWebhookSecrets
     ) -> None:
-        error = refusal(given, encoded(), secrets)
+        error = refusal(request_headers, encoded(), secrets)
         assert (error.status, str(error), error.facts) == (401, "not authorized", {})
 
     @pytest.mark.parametrize(
         ("off_s", "is_stale"), [(-301, True), (-300, False), (0, False), (300, False), (301, True)]
     )
     def test_clocks_may_differ_by_five_minutes(self, off_s: int, *, is_stale: bool) -> None:
-        given = signed(encoded(), at=AT + seconds(off_s))
+        request_headers = signed(encoded(), at=AT + seconds(off_s))
         if is_stale:
-            assert refusal(given, encoded(), SIGNED).status == 401
+            assert refusal(request_headers, encoded(), SIGNED).status == 401
         else:
-            assert read(encoded(), given, SIGNED)
+            assert read(encoded(), request_headers, SIGNED)
 
     @pytest.mark.parametrize("secret", ["whsec_", "whsec_a", "whsec_\u2026", "=", "whsec_===="])
     def test_a_malformed_stored_secret_proves_no_delivery(self, secret: str) -> None:
@@ -134,8 +139,8 @@ class TestProof:
         [("x-gitlab-token", PLAIN), ("webhook-signature", SIGNED), ("webhook-id", SIGNED)],
     )
     def test_half_a_character_is_no_proof(self, name: str, secrets: AllWebhookSecrets) -> None:
-        given = GOOD | {name: "\ud800"}
-        assert refusal(given, encoded(), secrets).status == 401
+        request_headers = GOOD | {name: "\ud800"}
+        assert refusal(request_headers, encoded(), secrets).status == 401
 
     def test_bytes_that_are_no_text_cannot_be_signed(self) -> None:
         assert refusal(signed(b"{}"), b'{"a":"\xff"}', SIGNED).status == 401
@@ -188,8 +193,8 @@ class TestOrderOfChecks:
         [("Pipeline Hook", "Pipeline Hook"), ("Push Hook", "Push Hook"), (None, "")],
     )
     def test_other_events_are_ignored_unread(self, event: str | None, about: str) -> None:
-        given = with_token(x_gitlab_event=event)
-        ignored = read_delivery(given, b"no json", secrets=PLAIN, at=AT)
+        request_headers = with_token(x_gitlab_event=event)
+        ignored = read_delivery(request_headers, b"no json", secrets=PLAIN, at=AT)
         assert ignored == Ignored(reason=IgnoreReason.OTHER_EVENT, about=about)
 
     def test_other_events_must_be_proven_too(self) -> None:
@@ -303,9 +308,9 @@ class TestReading:
 
     def test_without_any_id_the_body_is_its_own(self) -> None:
         bare = with_token(idempotency_key=None, webhook_id=None)
-        one, other = read(encoded(), bare), read(encoded(), bare)
-        assert one.delivery_id == other.delivery_id != read(encoded(ref="b"), bare).delivery_id
-        assert len(one.delivery_id) == 64
+        first, second = read(encoded(), bare), read(encoded(), bare)
+        assert first.delivery_id == second.delivery_id != read(encoded(ref="b"), bare).delivery_id
+        assert len(first.delivery_id) == 64
 
     @pytest.mark.parametrize(
         ("repository", "instance", "path"),
@@ -405,8 +410,8 @@ class TestUnreadable:
         assert error.facts == {"field": "x-gitlab-instance"}
 
     def test_neither_an_instance_nor_a_homepage(self) -> None:
-        given = with_token(x_gitlab_instance=None)
-        error = refusal(given, encoded(repository=None))
+        request_headers = with_token(x_gitlab_instance=None)
+        error = refusal(request_headers, encoded(repository=None))
         assert error.facts == {"field": "repository.homepage"}
 
     def test_no_traceback_shows_the_value(self) -> None:

@@ -65,13 +65,14 @@ def test_each_key_pays_for_what_is_written_at_it(
 ) -> None:
     change = ItemChange(table="L", before=before, after=after)
     assert {
-        f"{one.target} {one.key}": one.units for one in units_of_changes([change], TABLES)
+        f"{charge.target} {charge.key}": charge.units
+        for charge in units_of_changes([change], TABLES)
     } == units
 
 
 def test_a_transaction_costs_the_table_twice_and_the_index_once() -> None:
     change = ItemChange(table="L", before=None, after=item(pool="a"))
-    assert [one.units for one in units_of_changes([change], TABLES, times=2)] == [2, 1]
+    assert [charge.units for charge in units_of_changes([change], TABLES, times=2)] == [2, 1]
 
 
 KEY = {"TableName": "L", "Key": {"pk": {"S": "job"}}}
@@ -92,9 +93,9 @@ KEY = {"TableName": "L", "Key": {"pk": {"S": "job"}}}
 def test_a_refused_write_costs_the_keys_that_it_names(
     action: str, asked: dict[str, Any], units: list[float]
 ) -> None:
-    found = list(units_of_refusal(action, json.dumps(asked).encode()))
-    assert [one.units for one in found] == units
-    assert {(one.target, one.key) for one in found} <= {("L", "job")}
+    charges = list(units_of_refusal(action, json.dumps(asked).encode()))
+    assert [charge.units for charge in charges] == units
+    assert {(charge.target, charge.key) for charge in charges} <= {("L", "job")}
 
 
 def test_the_worst_second_of_each_place_is_kept() -> None:

@@ -11,11 +11,11 @@ from local.burst.tally import Tally
 
 def tally(launches: int = 1, writes: float = 0, **per_job: float) -> Tally:
     """A tally in which only these numbers matter."""
-    kept: Mapping[str, float] = {"states.transitions": 1.0, "gitlab": 1.0}
+    common: Mapping[str, float] = {"states.transitions": 1.0, "gitlab": 1.0}
     return Tally(
         calls={"ec2.CreateFleet": launches} if launches else {},
         guest_calls={},
-        per_job={**kept, **{name.replace("_", "."): n for name, n in per_job.items()}},
+        per_job={**common, **{name.replace("_", "."): n for name, n in per_job.items()}},
         units={},
         usd_per_1000=Decimal("0.25678"),
         partitions={"Ledger/open pool": writes},

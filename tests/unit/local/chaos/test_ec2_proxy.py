@@ -60,7 +60,7 @@ class Scene:
 @pytest.fixture
 def scene() -> Iterator[Scene]:
     engine = Engine()
-    with LoopbackServer(type("Told", (_Engine,), {"engine": engine})) as server:
+    with LoopbackServer(type("BoundEngine", (_Engine,), {"engine": engine})) as server:
         proxy = Ec2Proxy(lambda: {1: "rf-1"})
         keys = boto3.Session(aws_access_key_id="AK", aws_secret_access_key="SK")
         proxy.forward_to(server.url, keys)
@@ -175,7 +175,7 @@ def test_a_machine_that_ended_is_forgotten_after_a_time() -> None:
     engine, at = Engine(), [0.0]
     engine.body = SHOWN.encode()
     with (
-        LoopbackServer(type("Told", (_Engine,), {"engine": engine})) as server,
+        LoopbackServer(type("BoundEngine", (_Engine,), {"engine": engine})) as server,
         Ec2Proxy(forgets_after_s=60, clock=lambda: at[0]) as proxy,
     ):
         proxy.forward_to(server.url, boto3.Session())

@@ -138,7 +138,7 @@ class SmallGitLab:
 
     def request(self, **rest: Any) -> PipelineRequest:
         """A push to main; `rest` replaces fields."""
-        given: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "project": self.project,
             "ref": "main",
             "is_tag": False,
@@ -148,7 +148,7 @@ class SmallGitLab:
             "user": self.user,
             **rest,
         }
-        return PipelineRequest(**given)
+        return PipelineRequest(**fields)
 
     def start(self, *jobs: JobSpec, stages: Sequence[str] | None = None, **rest: Any) -> Pipeline:
         """A pipeline of these jobs; without `stages`, they follow the order of the jobs."""

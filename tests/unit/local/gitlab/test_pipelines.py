@@ -211,14 +211,16 @@ def test_what_is_not_redundant_stays(of_newest: dict[str, Any], setting: bool) -
 
 
 @pytest.mark.parametrize(
-    ("word", "left"),
+    ("word", "statuses"),
     [
         ("conservative", "running pending pending created | running"),
         ("interruptible", "running canceled pending canceled | running"),
         ("none", "running pending pending created | running"),
     ],
 )
-def test_auto_cancel_on_new_commit_decides_where_a_job_began_for_good(word: str, left: str) -> None:
+def test_auto_cancel_on_new_commit_decides_where_a_job_began_for_good(
+    word: str, statuses: str
+) -> None:
     site = SmallGitLab()
     older = site.start(
         job("kept"),
@@ -229,7 +231,7 @@ def test_auto_cancel_on_new_commit_decides_where_a_job_began_for_good(word: str,
     older.cancels_on_new_commit = word
     do(site, older, "take kept")
     actions.cancel_redundant(site.engine, site.start(UNIT, commit=NEWER))
-    assert shown(older) == left
+    assert shown(older) == statuses
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,11 @@ def test_a_runner_replaces_its_own_token(desk: Desk) -> None:
 
 def test_a_token_in_query_body_or_header_deletes_the_whole_runner(desk: Desk) -> None:
     body, query, header = desk.register(), desk.register(), desk.register()
-    for given in (
+    for arguments in (
         {"params": {"token": query.token}},
         {"json": {"token": body.token}},
         {"headers": {"RUNNER-TOKEN": header.token}},
     ):
-        assert desk.raw("DELETE", "/runners", **given).status_code == 204
-        assert desk.raw("DELETE", "/runners", **given).status_code == 403
+        assert desk.raw("DELETE", "/runners", **arguments).status_code == 204
+        assert desk.raw("DELETE", "/runners", **arguments).status_code == 403
     assert not desk.world.runners.by_id

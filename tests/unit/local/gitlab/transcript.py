@@ -40,13 +40,13 @@ _REPEATED = re.compile(r"(\w)\*(\d+)")
 
 def cases(folder: Path) -> list[Any]:
     """The cases of all files of a folder: the lines under each title."""
-    found = []
+    params = []
     for path in sorted(folder.glob("*.txt")):
         text = re.sub(r"\n +", " ", path.read_text(encoding="utf-8"))
         for part in text.split("# ")[1:]:
             title, *lines = part.splitlines()
-            found.append(pytest.param([*filter(None, lines)], id=f"{path.stem}: {title}"))
-    return found
+            params.append(pytest.param([*filter(None, lines)], id=f"{path.stem}: {title}"))
+    return params
 
 
 def play(lines: list[str], folder: Path) -> None:
@@ -73,11 +73,11 @@ class _Session:
             getattr(self, f"_{verb}")(rest)
             return
         status, _, expected = answer.partition(" ")
-        for one in _choices(request):
-            reply = self._send(one)
-            assert reply.status_code == int(status), f"{one}: {reply.status_code} {reply.text}"
+        for choice in _choices(request):
+            reply = self._send(choice)
+            assert reply.status_code == int(status), f"{choice}: {reply.status_code} {reply.text}"
             if expected:
-                _check(reply, expected, one)
+                _check(reply, expected, choice)
 
     def _start(self, jobs: str) -> None:
         self.desk.start(*_specs(jobs))
@@ -91,40 +91,40 @@ class _Session:
     def _send(self, request: str) -> httpx.Response:
         parts = _REQUEST.fullmatch(_REPEATED.sub(lambda m: m[1] * int(m[2]), request))
         assert parts, request
-        who, method, path, text = parts.groups(default="")
+        caller, method, path, text = parts.groups(default="")
         if method == "LOG":
-            return self.desk.append(self._job(who), text.encode(), path)
-        headers, body = self._signed(who, yaml.safe_load(text) if text else {})
+            return self.desk.append(self._job(caller), text.encode(), path)
+        headers, body = self._signed(caller, yaml.safe_load(text) if text else {})
         if method == "UPLOAD":
             kind, form, *expiry = path.split("/")
             query = {"artifact_type": kind, "artifact_format": form}
             query |= {"expire_in": expiry[0].replace("+", " ")} if expiry else {}
             files = {"file": ("built.zip", str(body).encode())}
-            where = f"/jobs/{who.removeprefix('job ')}/artifacts"
+            where = f"/jobs/{caller.removeprefix('job ')}/artifacts"
             return self.desk.raw("POST", where, params=query, files=files, headers=headers)
         if method == "PAGE":
             token = headers.get("PRIVATE-TOKEN")
             return self.desk.page(path, auth=("any-name", token) if token else None)
         return self.desk.raw(method, path, headers=headers, json=body or None)
 
-    def _signed(self, who: str, body: Any) -> tuple[dict[str, str], Any]:
+    def _signed(self, caller: str, body: Any) -> tuple[dict[str, str], Any]:
         """The headers and the body with the token of the one who calls."""
-        kind, _, number = who.partition(" ")
+        kind, _, number = caller.partition(" ")
         if kind == "runner":
             runner = self.desk.world.runners.by_id[int(number)]
             return {}, {"token": runner.token, "system_id": "s_1", "info": {}, **body}
         if kind == "job":
-            return {"JOB-TOKEN": self._job(who).token}, body
-        return ({} if who == "nobody" else {"PRIVATE-TOKEN": self._token(who)}), body
+            return {"JOB-TOKEN": self._job(caller).token}, body
+        return ({} if caller == "nobody" else {"PRIVATE-TOKEN": self._token(caller)}), body
 
-    def _job(self, who: str) -> Any:
-        return self.desk.world.ci.jobs[int(who.removeprefix("job "))]
+    def _job(self, caller: str) -> Any:
+        return self.desk.world.ci.jobs[int(caller.removeprefix("job "))]
 
-    def _token(self, who: str) -> str:
+    def _token(self, caller: str) -> str:
         fixed = {"": self.desk.world.root_token, "wrong": "glpat-wrong"}
-        if who not in fixed and who not in self._people:
-            self._people[who] = self._new_person(*who.split("/"))
-        return fixed.get(who) or self._people[who]
+        if caller not in fixed and caller not in self._people:
+            self._people[caller] = self._new_person(*caller.split("/"))
+        return fixed.get(caller) or self._people[caller]
 
     def _new_person(self, role: str, *scopes: str) -> str:
         user, token = self.desk.person(None, *scopes)

@@ -75,14 +75,16 @@ def test_a_character_in_two_pieces_stays_whole_and_what_is_no_text_is_replaced()
 
 
 @pytest.mark.parametrize(
-    ("limit", "text", "kept"),
+    ("limit", "text", "before_limit"),
     [(10, "0123456789abc", "0123456789"), (2, "€uro", ""), (2, "ab", "ab")],
 )
-def test_at_the_limit_it_says_so_once_and_takes_no_more(limit: int, text: str, kept: str) -> None:
+def test_at_the_limit_it_says_so_once_and_takes_no_more(
+    limit: int, text: str, before_limit: str
+) -> None:
     trace = Trace(limit_bytes=limit)
     read = shown(trace, text, "more")
-    said = f"\n\033[33;1mJob's log exceeded limit of {limit} bytes.\n"
-    assert read.startswith(kept + said)
+    notice = f"\n\033[33;1mJob's log exceeded limit of {limit} bytes.\n"
+    assert read.startswith(before_limit + notice)
     assert read.count("more") == 1  # in the sentence itself
     checksum = f"crc32:{zlib.crc32(read.encode()):08x}"
     assert trace.output == {"checksum": checksum, "bytesize": len(read.encode())}

@@ -101,15 +101,15 @@ CASES = Path(__file__).with_name("includes.txt").read_text().splitlines()
 def test_an_include_its_inputs_and_their_blocks(case: str) -> None:
     """A line of `includes.txt`: what it gives after `->`, or after `=>` the error."""
     kind, _, rest = expanded(case).partition(" ")
-    given, is_error, expected = rest.partition("=> ")
+    source, is_error, expected = rest.partition("=> ")
     if not is_error:
-        given, _, expected = rest.partition(" -> ")
-    given = given.strip()
+        source, _, expected = rest.partition(" -> ")
+    source = source.strip()
     text, files = {
-        "include": lambda: (f"include: {given}\njob: {{script: x}}", FILES),
-        "input": lambda: tool(given),
-        "block": lambda: tool(script=given),
-        "declare": lambda: (f"spec: {{inputs: {{a: {given}}}}}\n---\njob: {{script: x}}", FILES),
+        "include": lambda: (f"include: {source}\njob: {{script: x}}", FILES),
+        "input": lambda: tool(source),
+        "block": lambda: tool(script=source),
+        "declare": lambda: (f"spec: {{inputs: {{a: {source}}}}}\n---\njob: {{script: x}}", FILES),
     }[kind]()
     if is_error:
         assert expected in refusal(text, files)
