@@ -113,8 +113,8 @@ class FakeGitLab(GitLab):
 
     def job(self, project_id: int, job_id: int) -> GitLabJob | None:
         self._called("job")
-        found = self.jobs.get(job_id)
-        return found if found and found.project_id == project_id else None
+        job = self.jobs.get(job_id)
+        return job if job and job.project_id == project_id else None
 
     def log(self, project_id: int, job_id: int) -> str:
         """The next of the job's logs; the last one stays."""
@@ -125,9 +125,9 @@ class FakeGitLab(GitLab):
     def pending_jobs(self, project_id: int, *, at_most: int | None = None) -> list[GitLabJob]:
         """What waits in one project, oldest first; the newest where more wait than `at_most`."""
         self._called("pending_jobs", project_id)
-        waiting = [one for one in self.jobs.values() if one.status == "pending"]
-        mine = [one for one in waiting if one.project_id == project_id]
-        newest = sorted(mine, key=lambda one: one.id, reverse=True)[:at_most]
+        waiting = [job for job in self.jobs.values() if job.status == "pending"]
+        mine = [job for job in waiting if job.project_id == project_id]
+        newest = sorted(mine, key=lambda job: job.id, reverse=True)[:at_most]
         return newest[::-1]
 
     def is_protected(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
@@ -152,16 +152,16 @@ class FakeGitLab(GitLab):
 
     def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
         self._called("pipeline_jobs")
-        mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
-        return list({one.name: one for one in sorted(mine, key=lambda one: one.id)}.values())
+        mine = [job for job in self.jobs.values() if job.pipeline_id == pipeline_id]
+        return list({job.name: job for job in sorted(mine, key=lambda job: job.id)}.values())
 
     def pending_in_pipeline(
         self, project_id: int, pipeline_id: int, *, at_most: int
     ) -> list[GitLabJob]:
         self._called("pending_in_pipeline")
-        mine = [one for one in self.jobs.values() if one.pipeline_id == pipeline_id]
-        waiting = [one for one in mine if one.status == "pending"]
-        return sorted(waiting, key=lambda one: one.id)[:at_most]
+        mine = [job for job in self.jobs.values() if job.pipeline_id == pipeline_id]
+        waiting = [job for job in mine if job.status == "pending"]
+        return sorted(waiting, key=lambda job: job.id)[:at_most]
 
     def create_runner(self, new: NewRunner) -> CreatedRunner:
         self._called("create_runner", new.owner_id)
@@ -204,12 +204,12 @@ class FakeGitLab(GitLab):
         self, prefix: str, *, kind: str | None = None, owner_id: int | None = None
     ) -> list[GitLabRunner]:
         self._called("runners_described")
-        return [one for one in self.records.values() if one.description.startswith(prefix)]
+        return [record for record in self.records.values() if record.description.startswith(prefix)]
 
     def runner_jobs(self, runner_id: int, *, status: str | None = None) -> list[GitLabJob]:
         self._called("runner_jobs")
-        its = [one for one in self.jobs.values() if one.runner_id == runner_id]
-        return [one for one in its if status in {None, one.status}]
+        its = [job for job in self.jobs.values() if job.runner_id == runner_id]
+        return [job for job in its if status in {None, job.status}]
 
     def is_valid(self, token: str) -> bool:
         """Whether GitLab takes a runner's token: it is not reset, deleted or expired."""

@@ -70,8 +70,8 @@ class FakeTable(Table):
         self._may_fail()
         with self._lock:
             keys = [key for key in self.items if key[0] == pk and key[1].startswith(prefix)]
-            found = [self.items[key] for key in sorted(keys, key=lambda key: key[1].encode())]
-            yield from _copy(found)
+            items = [self.items[key] for key in sorted(keys, key=lambda key: key[1].encode())]
+            yield from _copy(items)
 
     def query_index(
         self, index: str, key: str, value: str, *, newest_first: bool = False, limit: int = 0
@@ -81,9 +81,9 @@ class FakeTable(Table):
         assert key == hash_key, f"the index {index} is by {hash_key}"
         with self._lock:
             items = (self.items if self._stale is None else self._stale).values()
-            found = [item for item in items if item.get(key) == value and range_key in item]
-            found.sort(key=lambda item: item[range_key].encode(), reverse=newest_first)
-            shown = _copy(found[:limit] if limit else found)
+            matching = [item for item in items if item.get(key) == value and range_key in item]
+            matching.sort(key=lambda item: item[range_key].encode(), reverse=newest_first)
+            shown = _copy(matching[:limit] if limit else matching)
         held = PROJECTED.get(index)
         for item in shown:
             keys = {*KEYS, hash_key, range_key}
@@ -101,21 +101,23 @@ class FakeTable(Table):
     def transact(self, changes: Sequence[Change]) -> bool:
         if not 0 < len(changes) <= TRANSACT:
             raise Refused("a transaction takes 1 to 100 changes", changes=len(changes))
-        if len({(one.table, one.pk, one.sk) for one in changes}) < len(changes):
+        if len({(change.table, change.pk, change.sk) for change in changes}) < len(changes):
             raise Refused("a transaction may change an item once")
         return self._carry_out(changes)
 
     def _carry_out(self, changes: Sequence[Change]) -> bool:
         self._may_fail()
         with self._lock:
-            tables = [self.mail if one.table == self.mail.name else self for one in changes]
+            tables = [self.mail if change.table == self.mail.name else self for change in changes]
             each = list(zip(changes, tables, strict=True))
-            if not all(holds(one.when, of.items.get((one.pk, one.sk), {})) for one, of in each):
+            if not all(
+                holds(change.when, of.items.get((change.pk, change.sk), {})) for change, of in each
+            ):
                 return False
-            for of, one, item in [(of, one, _after(one, of.items)) for one, of in each]:
-                of.items.pop((one.pk, one.sk), None)
+            for of, change, item in [(of, change, _after(change, of.items)) for change, of in each]:
+                of.items.pop((change.pk, change.sk), None)
                 if item is not None:
-                    of.items[one.pk, one.sk] = item
+                    of.items[change.pk, change.sk] = item
                 of.writes += 1
         return True
 
@@ -129,16 +131,16 @@ def holds(condition: ConditionBase | None, item: Item) -> bool:
     """Whether a condition of boto3 holds for an item; an absent attribute equals nothing."""
     if condition is None:
         return True
-    told = condition.get_expression()
-    operator, values = told["operator"], told["values"]
+    expression = condition.get_expression()
+    operator, values = expression["operator"], expression["values"]
     if operator in _JOINS:
-        return bool(_JOINS[operator](holds(one, item) for one in values))
+        return bool(_JOINS[operator](holds(value, item) for value in values))
     if operator == "NOT":
         return not holds(values[0], item)
     there = _value(values[0], item)
     if operator in _PRESENCE:
         return (there is not None) is _PRESENCE[operator]
-    wanted = [_value(one, item) for one in values[1:]]
+    wanted = [_value(value, item) for value in values[1:]]
     return bool(_COMPARISONS[operator](there, *wanted))
 
 
@@ -147,7 +149,7 @@ def _ordered(compare: Any) -> Any:
 
     def comparison(there: Any, wanted: Any) -> bool:
         # truth is a type of its own to DynamoDB, and no number
-        numbers = all(type(one) in {int, float} for one in (there, wanted))
+        numbers = all(type(value) in {int, float} for value in (there, wanted))
         return (numbers or type(there) is type(wanted)) and bool(compare(there, wanted))
 
     return comparison

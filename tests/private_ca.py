@@ -124,11 +124,11 @@ def _serving(handler: type[StreamRequestHandler]) -> Iterator[int]:
             thread.join()
 
 
-def _both_ways(one: socket.socket, other: socket.socket) -> None:
+def _both_ways(near: socket.socket, far: socket.socket) -> None:
     """Until either side ends."""
-    back = threading.Thread(target=_pour, args=(other, one), daemon=True)
+    back = threading.Thread(target=_pour, args=(far, near), daemon=True)
     back.start()
-    _pour(one, other)
+    _pour(near, far)
     back.join()
 
 

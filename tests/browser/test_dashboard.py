@@ -32,10 +32,10 @@ LOOKS = ("light", "dark", "narrow")
 def findings(page: Page) -> list[dict[str, Any]]:
     """What axe-core finds on a page, in short."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     return [
-        {"rule": one["id"], "where": [node["target"] for node in one["nodes"]][:3]}
-        for one in found["violations"]
+        {"rule": violation["id"], "where": [node["target"] for node in violation["nodes"]][:3]}
+        for violation in result["violations"]
     ]
 
 
@@ -62,7 +62,7 @@ def test_a_page_reads_well(name: str, visit: Visit, request: pytest.FixtureReque
 def test_a_narrow_page_names_no_field_that_is_empty(visit: Visit) -> None:
     empty = visit.go("/jobs").locator("td:empty")
     assert empty.count() > 0
-    assert not any(one.is_visible() for one in empty.all())
+    assert not any(field.is_visible() for field in empty.all())
 
 
 @pytest.mark.parametrize("path", ABSENT)
@@ -71,7 +71,9 @@ def test_a_page_that_is_not_there_reads_well(path: str, visit: Visit) -> None:
     reads_well(visit)
     expect(visit.page.locator("h1")).to_be_visible()
     # The browser itself notes each answer of 400 or 404.
-    visit.complaints[:] = [one for one in visit.complaints if "status of 40" not in one]
+    visit.complaints[:] = [
+        complaint for complaint in visit.complaints if "status of 40" not in complaint
+    ]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,10 @@ def lambda_site(image: str, *, ceiling: int = 24) -> Iterator[LambdaSite]:
 def containers_left(client: docker.DockerClient, laptop: Laptop) -> list[str]:
     """The names of a laptop's sandboxes that still are."""
     ours = f"{LABEL}={laptop.data / 'lambda'}"
-    return [str(one.name) for one in client.containers.list(all=True, filters={"label": ours})]
+    return [
+        str(container.name)
+        for container in client.containers.list(all=True, filters={"label": ours})
+    ]
 
 
 class Collector:

@@ -107,10 +107,10 @@ class Project:
 
     def push(self, pipeline: str, *, message: str = "Add the pipeline") -> int:
         """Push `.gitlab-ci.yml`; the id of its pipeline."""
-        before = {one.id for one in self.api.pipelines.list(get_all=True)}
+        before = {pipeline.id for pipeline in self.api.pipelines.list(get_all=True)}
         push_files(self.clone_url, {".gitlab-ci.yml": pipeline}, message=message)
         while True:
-            new = {one.id for one in self.api.pipelines.list(get_all=True)} - before
+            new = {pipeline.id for pipeline in self.api.pipelines.list(get_all=True)} - before
             if new:
                 return int(new.pop())
             time.sleep(0.1)
@@ -147,8 +147,8 @@ class Project:
         """The jobs once they are over, as they must be; else the logs."""
         jobs = self.finished(pipeline)
         ended = {name: job.status for name, job in jobs.items()}
-        told = "\n".join(f"--- {name}\n{self.log(job)}" for name, job in jobs.items())
-        assert ended == statuses, f"{told}\n{self.site.consoles()}"
+        logs = "\n".join(f"--- {name}\n{self.log(job)}" for name, job in jobs.items())
+        assert ended == statuses, f"{logs}\n{self.site.consoles()}"
         return jobs
 
 
@@ -192,6 +192,6 @@ def site(folder: Path, client: docker.DockerClient, images: Images) -> Iterator[
         leaks = {*exposed_secrets(laptop)} - {NO_INSTANCE}
         assert not leaks, leaks
     guests = {path.stem for path in (folder / "guests").glob("*.console")}
-    left = client.containers.list(all=True, filters={"label": LABEL})
-    assert guests.isdisjoint(one.labels[LABEL] for one in left)
+    containers = client.containers.list(all=True, filters={"label": LABEL})
+    assert guests.isdisjoint(container.labels[LABEL] for container in containers)
     assert not list((folder / "disks").iterdir())

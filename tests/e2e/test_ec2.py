@@ -150,16 +150,16 @@ def test_ten_jobs_run_at_once_and_the_first_poll_follows_the_pull(project: Proje
 
 def test_user_data_to_first_poll(used: Site, project: Project) -> None:
     """A machine's own time: from its user data to the runner's first question, less the pull."""
-    one = MANY.partition("job-1:")[0]
-    job = project.expect(project.push(one), **{"job-0": "success"})["job-0"]
+    single = MANY.partition("job-1:")[0]
+    job = project.expect(project.push(single), **{"job-0": "success"})["job-0"]
     machine = project.row(job).machine
     text = (used.laptop.data / "guests" / f"{machine}.console").read_text()
-    told = {
+    times = {
         what: datetime.fromtimestamp(float(at), UTC)
         for at, what in re.findall(SAYS, text, re.MULTILINE)
     }
-    begun = told.get("x86_64") or told["aarch64"]
-    pulled = told["has"] - told["pulls"]
+    begun = times.get("x86_64") or times["aarch64"]
+    pulled = times["has"] - times["pulls"]
     taken = history(project, job)[StepName.JOB_TAKEN].at
     print(f"\nuser data to first poll: {taken - begun - pulled}, and the pull: {pulled}")
     assert taken - begun - pulled < timedelta(seconds=30)
@@ -201,11 +201,11 @@ def test_a_machine_whose_pull_is_refused_says_so(
     assert registry is not None
     registry.forget(ECR_PATH, registry.push(engine, images.ec2, ECR_PATH))
     try:
-        told = why_nowhere(used, project, tag="once")
+        reason = why_nowhere(used, project, tag="once")
     finally:
         registry.push(engine, images.ec2, ECR_PATH)
-    assert told.startswith("the image cannot be pulled: ")
-    assert "unknown" in told
+    assert reason.startswith("the image cannot be pulled: ")
+    assert "unknown" in reason
 
 
 def why_nowhere(used: Site, project: Project, *, tag: str) -> str:
@@ -219,8 +219,8 @@ def why_nowhere(used: Site, project: Project, *, tag: str) -> str:
             break
         assert time.monotonic() < give_up, used.consoles()
         time.sleep(0.5)
-    told = so_far[StepName.BOOT_FAILED]
-    assert told.at - so_far[StepName.LAUNCHED].at < BOOT_DEADLINE
+    failure = so_far[StepName.BOOT_FAILED]
+    assert failure.at - so_far[StepName.LAUNCHED].at < BOOT_DEADLINE
     command = [sys.executable, "-m", "cli", "explain", str(job.id), "--json"]
     explained = subprocess.run(
         [*command, "--stack", used.laptop.stack.name],
@@ -229,9 +229,9 @@ def why_nowhere(used: Site, project: Project, *, tag: str) -> str:
         text=True,
         check=True,
     )
-    assert str(told.detail) in json.dumps(json.loads(explained.stdout), ensure_ascii=False)
+    assert str(failure.detail) in json.dumps(json.loads(explained.stdout), ensure_ascii=False)
     project.api.jobs.get(job.id, lazy=True).cancel()
-    return str(told.detail)
+    return str(failure.detail)
 
 
 def test_nothing_is_left(used: Site, project: Project) -> None:

@@ -78,8 +78,8 @@ def sandbox(engine: docker.DockerClient, images: Images) -> Sandbox:
 def versions(engine: docker.DockerClient, image: str) -> dict[str, Any]:
     command = ["cat", "/opt/runner-fleet/versions.json"]
     output = engine.containers.run(image, command, entrypoint=[], remove=True)
-    told: dict[str, Any] = json.loads(output)
-    return told
+    contents: dict[str, Any] = json.loads(output)
+    return contents
 
 
 @pytest.mark.parametrize(("target", "most"), [("ec2", 350 * MB), ("sandbox", 1500 * MB)])
@@ -90,7 +90,7 @@ def test_an_image_is_small(
 
 
 @pytest.mark.parametrize("target", ["ec2", "sandbox"])
-def test_the_runner_is_roots_and_nobody_may_read_it(
+def test_the_runner_is_roots_and_no_other_user_may_read_it(
     engine: docker.DockerClient, images: Images, target: str
 ) -> None:
     command = ["stat", "--format", "%U:%G %a", "/usr/bin/gitlab-runner"]
@@ -102,18 +102,18 @@ def test_the_runner_is_roots_and_nobody_may_read_it(
 def test_an_image_says_what_it_holds(
     engine: docker.DockerClient, images: Images, target: str
 ) -> None:
-    told = versions(engine, getattr(images, target))
-    assert re.fullmatch(r"\d+\.\d+\.\d+", told["gitlab_runner"]["version"])
-    assert re.fullmatch(r"[0-9a-f]{64}", told["gitlab_runner"]["sha256"])
-    assert told["python"].keys() >= {"boto3", "docker"}
-    assert told["debian"].keys() >= {"git", "git-lfs", "openssh-client"}
-    assert "pip" not in told["python"]
+    contents = versions(engine, getattr(images, target))
+    assert re.fullmatch(r"\d+\.\d+\.\d+", contents["gitlab_runner"]["version"])
+    assert re.fullmatch(r"[0-9a-f]{64}", contents["gitlab_runner"]["sha256"])
+    assert contents["python"].keys() >= {"boto3", "docker"}
+    assert contents["debian"].keys() >= {"git", "git-lfs", "openssh-client"}
+    assert "pip" not in contents["python"]
     command = ["cat", "/opt/runner-fleet/sbom.cdx.json"]
     parts = json.loads(
         engine.containers.run(getattr(images, target), command, entrypoint=[], remove=True)
     )
     names = {part["name"] for part in parts["components"]}
-    assert names >= {"gitlab-runner", *told["python"], *told["debian"]}
+    assert names >= {"gitlab-runner", *contents["python"], *contents["debian"]}
     assert (target == "sandbox") is (names >= {"node", "python", "npm", "pnpm", "yarn"})
 
 

@@ -64,13 +64,15 @@ def registries() -> dict[str, str]:
         "npm_config_registry": ["npm", "config", "get", "registry"],
         "PIP_INDEX_URL": [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
     }
-    found = {
+    variables = {
         name: subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
         for name, command in asked.items()
     }
-    found["UV_DEFAULT_INDEX"] = found["PIP_INDEX_URL"]
-    found |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
-    return {name: value for name, value in found.items() if value}
+    variables["UV_DEFAULT_INDEX"] = variables["PIP_INDEX_URL"]
+    variables |= {
+        name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")
+    }
+    return {name: value for name, value in variables.items() if value}
 
 
 def authorities() -> dict[str, str]:
@@ -125,8 +127,8 @@ def test_many_at_once_and_nothing_is_left(site: LambdaSite) -> None:
     jobs = site.run(json.dumps({name: job(mark) for name in names}))
     assert {ended.name: ended.status for ended in jobs.values()} == dict.fromkeys(names, "success")
     print(f"{AT_ONCE} jobs of 5 s at once: {time.monotonic() - began:.1f} s")
-    left = site.laptop.remains()
-    assert (left.runners, left.messages, left.processes) == (0, 0, 0)
+    remains = site.laptop.remains()
+    assert (remains.runners, remains.messages, remains.processes) == (0, 0, 0)
     site.host.end_idle()
     assert containers_left(docker.from_env(), site.laptop) == []
 

@@ -82,7 +82,7 @@ def eventually(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
-    return any(one == pid and state not in DEAD for one, state, _ in stats())
+    return any(process == pid and state not in DEAD for process, state, _ in stats())
 
 
 @dataclass(slots=True)
@@ -114,7 +114,9 @@ class Letters:
     def states(self) -> list[str]:
         """The reported states, each once in a row."""
         states = [report.state.value for report in self.reports]
-        return [one for one, before in zip(states, [None, *states], strict=False) if one != before]
+        return [
+            state for state, before in zip(states, [None, *states], strict=False) if state != before
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,11 @@ class Mailboxes:
     engine: Engine
     stack: Stack
 
-    def equip(self, mailbox: str, given: Credential) -> None:
+    def equip(self, mailbox: str, credential: Credential) -> None:
         """Put a credential into a mailbox."""
         write = TypeSerializer().serialize
         cipher = KmsCipher(self.engine.client("kms"), self.stack.mailbox_key)
-        item = {name: write(value) for name, value in given.item(mailbox, cipher).items()}
+        item = {name: write(value) for name, value in credential.item(mailbox, cipher).items()}
         table = self.stack.mailbox_table
         self.engine.client("dynamodb").put_item(TableName=table, Item=item)
 

@@ -188,8 +188,8 @@ class Safe:
         """Whether a role opens it under this context; with and without naming the key."""
         kms = role.client("kms")
         request = {"CiphertextBlob": sealed, "EncryptionContext": context}
-        told = {may(kms.decrypt, **request, **named) for named in ({}, {"KeyId": self.key})}
-        (is_open,) = told
+        answers = {may(kms.decrypt, **request, **named) for named in ({}, {"KeyId": self.key})}
+        (is_open,) = answers
         return is_open
 
 
@@ -421,5 +421,5 @@ def test_a_queue_refuses_a_role_that_its_own_policies_would_let_send(
         iam.delete_role_policy(RoleName=session.name, PolicyName="send")
     settle = standins.role("SettleRole").client("sqs")
     assert not refused(settle.send_message, QueueUrl=url, MessageBody="x")
-    # Whoever comes next in this session shares the queue: the stand-in of scale stops at an "x".
+    # The next test of this session shares the queue: the stand-in of scale stops at an "x".
     standins.engine.client("sqs").purge_queue(QueueUrl=url)

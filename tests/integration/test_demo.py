@@ -96,8 +96,8 @@ def test_every_job_ends_as_it_must_on_a_machine_of_its_own_and_nothing_is_left(
     assert len(set(machines)) == len(machines)
     unserved = next(job for job in result.jobs if job.name == NOBODY)
     assert (unserved.reason, unserved.machine) == ("no_pool", None)
-    left = result.left
-    assert (left.instances, left.runners, left.messages, left.processes) == (0, 0, 0, 0)
+    remains = result.left
+    assert (remains.instances, remains.runners, remains.messages, remains.processes) == (0, 0, 0, 0)
 
 
 def test_the_json_is_what_is_documented(result: DemoResult) -> None:
@@ -130,18 +130,20 @@ def test_no_secret_is_out_of_hand(laptop: Laptop, result: DemoResult) -> None:
     assert exposed_secrets(laptop, {"masked variable": CANARY}) == ()
 
 
-def test_a_secret_that_is_out_of_hand_is_said(laptop: Laptop, result: DemoResult) -> None:
+def test_a_secret_that_is_out_of_hand_is_named(laptop: Laptop, result: DemoResult) -> None:
     assert result.jobs
     shown = {"the stack's name": laptop.stack.name}
-    kinds = {said.partition(" is in ")[2].split()[0] for said in exposed_secrets(laptop, shown)}
+    kinds = {
+        sentence.partition(" is in ")[2].split()[0] for sentence in exposed_secrets(laptop, shown)
+    }
     assert kinds == {"stack", "log", "table", "history", "function", "instance", "launch", "file"}
     (laptop.data / "guests" / "leak").write_text(laptop.gitlab_token)
-    said = exposed_secrets(laptop)
-    assert [one.partition(" is in ")[0] for one in said] == [
+    sentences = exposed_secrets(laptop)
+    assert [sentence.partition(" is in ")[0] for sentence in sentences] == [
         "the secret GitLab token",
         f"a token {laptop.gitlab_token[:6]}…",
     ]
-    assert laptop.gitlab_token not in "".join(said)
+    assert laptop.gitlab_token not in "".join(sentences)
 
 
 def test_no_secret_is_among_arguments_or_in_the_environment_of_a_job(

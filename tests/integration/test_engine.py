@@ -38,13 +38,13 @@ def processes_of(group: int) -> list[int]:
 
 def running(folder: Path) -> list[str]:
     """The engine's processes of a folder: by their environment, once they run our program."""
-    found = []
+    names = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             is_ours = str(folder).encode() in (entry / "environ").read_bytes()
             if is_ours and b"local.aws" in (entry / "cmdline").read_bytes():
-                found.append(entry.name)
-    return found
+                names.append(entry.name)
+    return names
 
 
 def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
@@ -277,5 +277,11 @@ def test_a_launch_names_the_place_of_each_machine_and_takes_its_image(
         if group["LaunchTemplateAndOverrides"]["Overrides"] == places[-1]
     )
     machines = ec2.describe_instances()["Reservations"]
-    images = {one["InstanceId"]: one["ImageId"] for each in machines for one in each["Instances"]}
-    assert [one for one, image in images.items() if image == own[-1]["ImageId"]] == [last]
+    images = {
+        instance["InstanceId"]: instance["ImageId"]
+        for each in machines
+        for instance in each["Instances"]
+    }
+    assert [
+        instance_id for instance_id, image in images.items() if image == own[-1]["ImageId"]
+    ] == [last]

@@ -120,8 +120,8 @@ def test_a_states_time_out_starts_when_its_function_does(engine: Engine, invoke:
         return str(created["stateMachineArn"])
 
     def start(arn: str, sleep_s: float) -> str:
-        given = json.dumps({"sleep_s": sleep_s})
-        return str(machines.start_execution(stateMachineArn=arn, input=given)["executionArn"])
+        request = json.dumps({"sleep_s": sleep_s})
+        return str(machines.start_execution(stateMachineArn=arn, input=request)["executionArn"])
 
     def end(execution: str) -> str:
         shown = execution_end(engine, execution)

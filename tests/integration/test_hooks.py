@@ -160,17 +160,17 @@ def old_site(old_gitlab: SimulatorServer, request: pytest.FixtureRequest) -> Sit
     return site_of(old_gitlab, request.node.name)
 
 
-@pytest.mark.parametrize("which", ["site", "old_site"])
-def test_the_life_of_a_hook(which: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("fixture", ["site", "old_site"])
+def test_the_life_of_a_hook(fixture: str, request: pytest.FixtureRequest) -> None:
     """Made, left alone, put right, rotated, made again: on a GitLab that signs, and on one before.
 
     Each registration also checks that a delivery is accepted afterwards.
     """
-    site: Site = request.getfixturevalue(which)
-    proof = "signing-token" if which == "site" else "secret-token"
+    site: Site = request.getfixturevalue(fixture)
+    proof = "signing-token" if fixture == "site" else "secret-token"
     first = site.register()
-    of_hook = "signing_token" if which == "site" else "token"
-    stored = "signing" if which == "site" else "tokens"
+    of_hook = "signing_token" if fixture == "site" else "token"
+    stored = "signing" if fixture == "site" else "tokens"
     hook = site.hook(first.hook_id)
     assert (first.verification, first.scope, first.url) == (proof, site.scope, URL)
     assert getattr(site.own, stored) == (getattr(hook, of_hook),)
@@ -233,9 +233,9 @@ def test_a_rotation_that_may_have_worked_keeps_both_secrets_and_says_none(site: 
 def test_a_rotation_locks_out_no_other_hook(site: Site) -> None:
     other = site_of(site.server, f"{site.scope.id}-other")
     other.store = site.store
-    hooked = [one.register().hook_id for one in (site, other)]
-    for one in (other, site, other):
-        one.register(rotate=True)
+    hooked = [hook_site.register().hook_id for hook_site in (site, other)]
+    for hook_site in (other, site, other):
+        hook_site.register(rotate=True)
         assert [site.is_accepted(hook) for hook in hooked] == [True, True]
 
 
@@ -246,9 +246,9 @@ def test_a_successful_test_enables_a_disabled_hook(site: Site) -> None:
     scope = HookScope(kind="project", id=project.id)
 
     def health() -> HookHealth:
-        (one,) = hooks.list_hooks(site.gitlab, scope)
-        assert hooks.hook_health(site.gitlab, scope, one.hook_id) == one
-        return one
+        (hook,) = hooks.list_hooks(site.gitlab, scope)
+        assert hooks.hook_health(site.gitlab, scope, hook.hook_id) == hook
+        return hook
 
     with Receiver() as receiver:
         registered = site.register(url=receiver.url, scope=scope)
@@ -262,4 +262,7 @@ def test_a_successful_test_enables_a_disabled_hook(site: Site) -> None:
         receiver.status = 202
         hooks.test_hook(site.gitlab, scope, registered.hook_id)
         assert health().is_executable
-        assert [one.body["object_kind"] for one in receiver.received] == ["build", "build"]
+        assert [delivery.body["object_kind"] for delivery in receiver.received] == [
+            "build",
+            "build",
+        ]

@@ -236,8 +236,8 @@ def test_an_expiry_timer_calls_sweep(standins: Standins) -> None:
         },
     )
     assert standins.wait_for("sweep", "l-1")[0]["expired_launch"] == "l-1"
-    left = standins.engine.client("scheduler").list_schedules()["Schedules"]
-    assert "expire-test" not in [schedule["Name"] for schedule in left]
+    schedules = standins.engine.client("scheduler").list_schedules()["Schedules"]
+    assert "expire-test" not in [schedule["Name"] for schedule in schedules]
 
 
 @pytest.mark.parametrize(

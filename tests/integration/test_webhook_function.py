@@ -116,7 +116,7 @@ def test_a_job_of_a_registered_project_is_on_the_bus(site: Site) -> None:
     site.command("rotate", "--project", "acme/demo")
     assert site.signing_tokens("project:1")[1] == signing
     # No configuration was applied: what is on the bus leads to nothing in the ledger.
-    said = site.command("test", "--project", "acme/demo", code=1)
-    assert "hook 1 on project:1 was lost from route to ledger" in said
+    output = site.command("test", "--project", "acme/demo", code=1)
+    assert "hook 1 on project:1 was lost from route to ledger" in output
     (sample,) = site.events(project.id, 1)
     assert sample.job_id == pending.job_id

@@ -48,7 +48,7 @@ def test_no_name_of_the_product_has_a_word_that_the_glossary_forbids() -> None:
     spelled = "|".join(word.replace("_", "_?") for word in sorted(forbidden))
     for module in saying(rf"(?i){spelled}", modules(*sorted(PRODUCT))):
         names = {"_".join(words(name)) for name in module.names}
-        wrong = {one for one in names for word in forbidden if f"_{word}_" in f"_{one}_"}
+        wrong = {name for name in names for word in forbidden if f"_{word}_" in f"_{name}_"}
         assert not wrong, f"{module.path} says {wrong}"
 
 

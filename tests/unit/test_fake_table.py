@@ -45,9 +45,9 @@ def test_an_index_holds_what_the_template_says() -> None:
 def test_what_is_read_is_a_copy() -> None:
     table = FakeTable()
     table.write(put("a", "1", deep={"l": [1]}))
-    found = table.get("a", "1")
-    assert found is not None
-    found["deep"]["l"].append(2)
+    item = table.get("a", "1")
+    assert item is not None
+    item["deep"]["l"].append(2)
     assert table.items["a", "1"]["deep"] == {"l": [1]}
 
 

@@ -198,10 +198,10 @@ def in_ours(imports: Iterable[str]) -> set[str]:
 
 
 def test_no_imports_go_in_a_circle() -> None:
-    left = {module.name: in_ours(module.imports_to_run) - {module.name} for module in ours()}
-    while done := {name for name, needs in left.items() if not needs & left.keys()}:
-        left = {name: needs for name, needs in left.items() if name not in done}
-    assert left == {}
+    remaining = {module.name: in_ours(module.imports_to_run) - {module.name} for module in ours()}
+    while done := {name for name, needs in remaining.items() if not needs & remaining.keys()}:
+        remaining = {name: needs for name, needs in remaining.items() if name not in done}
+    assert remaining == {}
 
 
 def test_the_product_imports_only_what_is_deployed_with_it() -> None:

@@ -122,15 +122,15 @@ def test_a_jobs_image_and_services_are_reported_and_its_log_says_that_they_are_n
     gitlab.offer(job)
     assert machine.run().outcome == "succeeded"
     named = [(step.name, step.job_id, step.detail) for step in machine.letters.history]
-    asked = [one for one in named if one[0] in {StepName.IMAGE, StepName.SERVICES}]
+    asked = [step for step in named if step[0] in {StepName.IMAGE, StepName.SERVICES}]
     assert asked == [
         (StepName.IMAGE, 11, "ruby:$RUBY"),
         (StepName.SERVICES, 11, "postgres:16"),
         (StepName.IMAGE, 11, "ruby:3.3"),
     ]
-    told, _, _ = log(gitlab, 11).partition("THE SCRIPT")
-    assert "runner-fleet: image: 'ruby:3.3' is not used" in told
-    assert "runner-fleet: services: are not started" in told
+    before_script, _, _ = log(gitlab, 11).partition("THE SCRIPT")
+    assert "runner-fleet: image: 'ruby:3.3' is not used" in before_script
+    assert "runner-fleet: services: are not started" in before_script
 
 
 def test_a_job_cannot_have_another_file_read_as_the_name_of_its_image(

@@ -115,8 +115,8 @@ def test_down_leaves_nothing(shell: Shell) -> None:
 def test_the_next_laptop_goes_on_with_the_applied_file_and_the_repositories(shell: Shell) -> None:
     """It follows the end of the first; a broken fleet.toml is reported and not applied."""
     file = shell.folder / "fleet.toml"
-    kept = file.read_text()
-    file.write_text(kept.replace("ceiling = 4", "ceiling = 0"))
+    applied = file.read_text()
+    file.write_text(applied.replace("ceiling = 4", "ceiling = 0"))
     command = ["local", "up", "--data", str(shell.folder), "--gitlab-port", "0"]
     with subprocess.Popen(
         [sys.executable, "-m", "cli", *command],

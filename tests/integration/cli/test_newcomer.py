@@ -61,8 +61,8 @@ def test_from_nothing_to_a_green_pipeline_and_back(terminal: Terminal) -> None:
     assert cost.exit_code == 0
     gone = terminal.run("destroy", "--confirm", terminal.laptop.stack.name)
     assert (gone.exit_code, gone.stderr) == (0, "")
-    left = terminal.laptop.gitlab_client().runners_all.list(get_all=True)
-    assert list(left) == []
+    runners = terminal.laptop.gitlab_client().runners_all.list(get_all=True)
+    assert list(runners) == []
 
 
 def test_a_command_without_what_it_needs_is_one_line(terminal: Terminal) -> None:

@@ -30,8 +30,8 @@ def processes_in(folder: Path) -> list[int]:
 def test_what_a_signal_keeps_from_being_removed_goes_at_the_end() -> None:
     usual = tempfile.gettempdir()
     with temporary_folder("fleet-") as folder:
-        left = Path(tempfile.mkdtemp())
-        assert left.parent == folder
+        inner = Path(tempfile.mkdtemp())
+        assert inner.parent == folder
     assert not folder.exists()
     assert tempfile.gettempdir() == usual
 

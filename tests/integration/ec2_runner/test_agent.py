@@ -35,8 +35,8 @@ class MachineLetters(Letters):
         if self.failing:
             raise self.failing
         pause((deadline - clock()).total_seconds() if self.credential is None else 0)
-        given, self.credential = self.credential, None
-        return given
+        taken, self.credential = self.credential, None
+        return taken
 
 
 @dataclass(slots=True)
@@ -154,8 +154,8 @@ def test_expiry_ends_the_job(tmp_path: Path) -> None:
 
 def test_the_boot_scripts_timer_is_set_to_the_machines_end(tmp_path: Path) -> None:
     expires_at = datetime(2099, 1, 1, tzinfo=UTC)
-    given = credential(JOB, tmp_path, expires_at=expires_at)
-    standard = machine(MachineLetters(credential=given), tmp_path)
+    long_lived = credential(JOB, tmp_path, expires_at=expires_at)
+    standard = machine(MachineLetters(credential=long_lived), tmp_path)
     timer = tmp_path / "timer"
     timer.write_text("0\n")
     settings = replace(standard.settings, dead_man=timer)

@@ -142,8 +142,8 @@ def test_a_release_that_gitlabs_key_has_signed_is_installed(
     release.publish()
     done = release.install(tmp_path / "runner")
     assert (done.returncode, done.stderr) == (0, "")
-    found = (tmp_path / "runner").stat()
-    assert (oct(found.st_mode)[-4:], found.st_uid) == ("0711", 0)
+    installed = (tmp_path / "runner").stat()
+    assert (oct(installed.st_mode)[-4:], installed.st_uid) == ("0711", 0)
     assert done.stdout.startswith(f"gitlab-runner {VERSION} for ")
     assert done.stdout.endswith(f": sha256 {release.checksum}\n")
 

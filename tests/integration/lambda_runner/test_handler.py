@@ -43,8 +43,8 @@ class InvocationLetters(Letters):
     def take_credential(self, deadline: datetime) -> Credential | None:
         """Give it once; a deadline is never waited for here."""
         assert deadline > datetime.now(UTC)
-        given, self.credential = self.credential, None
-        return given
+        taken, self.credential = self.credential, None
+        return taken
 
 
 def sandbox(letters: InvocationLetters, folder: Path, **changes: Any) -> InvocationSetup:
@@ -82,14 +82,14 @@ def test_one_job(tmp_path: Path) -> None:
 
 def test_the_second_delivery_of_an_event_does_nothing(tmp_path: Path) -> None:
     letters = InvocationLetters(credential=credential(JOB, tmp_path), claimed=True)
-    kept = tmp_path / "tmp" / "kept"
-    kept.parent.mkdir()
-    kept.touch()
+    file = tmp_path / "tmp" / "of-a-job"
+    file.parent.mkdir()
+    file.touch()
     answer = serve("rf-test-1", sandbox(letters, tmp_path))
     assert answer == Served(outcome="duplicate")
     assert letters.reports == []
     assert letters.credential is not None
-    assert kept.exists()
+    assert file.exists()
 
 
 def test_without_a_credential_the_answer_is_no_job(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_the_folder_is_clean_before_and_after_the_job(tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     folder.mkdir()
     (folder / "of an earlier job").touch()
-    seen = tmp_path / "seen"
-    script = [("start", f"ls {folder} >{seen}; echo x >{folder}/mine"), ("wait", 0.3), *JOB]
+    listing = tmp_path / "listing"
+    script = [("start", f"ls {folder} >{listing}; echo x >{folder}/mine"), ("wait", 0.3), *JOB]
     letters = InvocationLetters(credential=credential(script, tmp_path))
     serve("rf-test-1", sandbox(letters, tmp_path))
-    assert "of an earlier job" not in seen.read_text()
+    assert "of an earlier job" not in listing.read_text()
     assert list(folder.iterdir()) == []
 
 
@@ -156,15 +156,15 @@ def test_a_sandbox_that_a_job_left_unclean_is_reported(tmp_path: Path) -> None:
 def test_after_a_job_of_another_project_the_sandbox_serves_no_other(
     projects: list[str], is_clean: bool, tmp_path: Path
 ) -> None:
-    given = credential(JOB, tmp_path)
+    own_credential = credential(JOB, tmp_path)
     received = [
-        ("say", runs.RECEIVED[1] | {"repo_url": f"https://h{given.url}/{project}.git"})
+        ("say", runs.RECEIVED[1] | {"repo_url": f"https://h{own_credential.url}/{project}.git"})
         for project in projects
     ]
-    Path(given.url).write_text(
+    Path(own_credential.url).write_text(
         json.dumps([runs.STARTED, *received, runs.STORED, runs.SUCCEEDED, ("exit", 0)])
     )
-    letters = InvocationLetters(credential=given)
+    letters = InvocationLetters(credential=own_credential)
     setup = sandbox(letters, tmp_path, project="acme/demo")
     assert serve("rf-test-1", setup).is_clean is is_clean
 

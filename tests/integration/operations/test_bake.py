@@ -42,13 +42,13 @@ esac""",
     assert not list(tmp_path.glob("**/config.json"))
 
 
-def _script(**given: str) -> str:
+def _script(**parameters: str) -> str:
     resources = compose(TEMPLATE.read_text())["Resources"]
     text: str = resources["Component"]["Properties"]["Data"]["Fn::Sub"]
-    values = given | {
+    values = parameters | {
         "AWS::AccountId": "1",
         "AWS::Region": "eu-central-1",
         "AWS::URLSuffix": "amazonaws.com",
     }
-    filled = re.sub(r"\$\{([\w:]+)\}", lambda found: values[found[1]], text)
+    filled = re.sub(r"\$\{([\w:]+)\}", lambda match: values[match[1]], text)
     return filled.partition("- |\n")[2]

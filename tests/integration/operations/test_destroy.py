@@ -67,7 +67,11 @@ class Account:
                 {"Name": "instance-state-name", "Values": ["pending", "running"]},
             ]
         )
-        return [one["InstanceId"] for group in answer["Reservations"] for one in group["Instances"]]
+        return [
+            instance["InstanceId"]
+            for group in answer["Reservations"]
+            for instance in group["Instances"]
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +107,8 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
     instance = instance_of(account.gitlab.url)
     register(world, HookAddress(gitlab=gitlab, instance=instance, target=target))
     outputs = {
-        one["OutputKey"]: one["OutputValue"]
-        for one in aws.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
+        output["OutputKey"]: output["OutputValue"]
+        for output in aws.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
     }
     aws.s3.put_object(Bucket=outputs["CacheBucket"], Key="project/1/cache.zip", Body=b"x")
     tags: Any = [
@@ -119,7 +123,7 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
 
 def names(answer: Any, key: str, name: str) -> set[str]:
     """The names in a listing of AWS."""
-    return {str(one[name]) for one in answer[key]}
+    return {str(entry[name]) for entry in answer[key]}
 
 
 def everything(account: Account) -> dict[str, set[str]]:
@@ -129,9 +133,9 @@ def everything(account: Account) -> dict[str, set[str]]:
     runners = gitlab.runners_described("", kind=None, owner_id=None)
     return {
         "stacks": {
-            str(one["StackName"])
-            for one in aws.cloudformation.describe_stacks()["Stacks"]
-            if one["StackStatus"] != "DELETE_COMPLETE"
+            str(stack["StackName"])
+            for stack in aws.cloudformation.describe_stacks()["Stacks"]
+            if stack["StackStatus"] != "DELETE_COMPLETE"
         },
         "buckets": names(aws.s3.list_buckets(), "Buckets", "Name"),
         "secrets": names(aws.secrets.list_secrets(), "SecretList", "Name"),
@@ -170,14 +174,14 @@ def test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was(account: Account)
     assert "nothing of short is left" in result.stdout
     after = everything(account)
     assert after["stacks"] == before["stacks"] - {GONE, bake_stack(GONE, "x86_64")}
-    for kind, left in after.items():
-        gone = before[kind] - left
+    for kind, remaining in after.items():
+        gone = before[kind] - remaining
         assert gone, kind
-        assert not left - before[kind]
+        assert not remaining - before[kind]
     assert len(after["records"]) == len(after["hooks"]) == 1
     assert account.instances(GONE) == []
     assert account.instances(NEIGHBOUR)
-    mine = {name for left in after.values() for name in left if GONE in name}
+    mine = {name for remaining in after.values() for name in remaining if GONE in name}
     assert all(NEIGHBOUR in name for name in mine)
 
 
@@ -185,7 +189,7 @@ def test_it_may_be_run_again(account: Account) -> None:
     assert account.destroy("--confirm", GONE).exit_code == 0
     before = everything(account)
     result = account.destroy("--confirm", GONE, "--json")
-    said = json.loads(result.stdout)
-    assert (result.exit_code, said["stack"], said["left"]) == (0, GONE, [])
-    assert not any(step["names"] for step in said["removed"])
+    answer = json.loads(result.stdout)
+    assert (result.exit_code, answer["stack"], answer["left"]) == (0, GONE, [])
+    assert not any(step["names"] for step in answer["removed"])
     assert everything(account) == before

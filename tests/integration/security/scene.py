@@ -68,12 +68,12 @@ def role_arns(engine: Engine, stack: Stack) -> dict[str, str]:
     """Every role of a stack, by its logical id."""
     resources = engine.client("cloudformation").get_paginator("list_stack_resources")
     return {
-        one["LogicalResourceId"]: engine.client("iam").get_role(RoleName=one["PhysicalResourceId"])[
-            "Role"
-        ]["Arn"]
+        resource["LogicalResourceId"]: engine.client("iam").get_role(
+            RoleName=resource["PhysicalResourceId"]
+        )["Role"]["Arn"]
         for page in resources.paginate(StackName=stack.name)
-        for one in page["StackResourceSummaries"]
-        if one["ResourceType"] == "AWS::IAM::Role"
+        for resource in page["StackResourceSummaries"]
+        if resource["ResourceType"] == "AWS::IAM::Role"
     }
 
 
@@ -98,9 +98,9 @@ def decisions(engine: Engine, arns: dict[str, str], kind: str) -> dict[str, set[
         numbers = json.load(answer)
     names = {arn.rpartition("/")[2]: role for role, arn in arns.items()}
     return {
-        names[who.partition(" ")[2]]: set(counted)
-        for who, counted in numbers.items()
-        if who.partition(" ")[0] == kind and who.partition(" ")[2] in names
+        names[principal.partition(" ")[2]]: set(counted)
+        for principal, counted in numbers.items()
+        if principal.partition(" ")[0] == kind and principal.partition(" ")[2] in names
     }
 
 
@@ -130,12 +130,12 @@ class RoleScene(Scene):
     @property
     def settings(self) -> OrchestratorSettings:
         """The environment of the functions, from the stack's outputs."""
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             name: str(getattr(self.stack, name, "")) for name in OrchestratorSettings.model_fields
         }
         sweep = f"arn:aws:lambda:{REGION}:123456789012:function:{self.stack.name}-sweep"
         return OrchestratorSettings(
-            **told
+            **fields
             | {
                 "stack": self.stack.name,
                 "cache_ttl": 0,
@@ -181,7 +181,7 @@ class RoleScene(Scene):
     ) -> None:
         """A machine's report, with its role."""
         at = dated or self.clock()
-        told = Report(
+        report = Report(
             heartbeat_at=at,
             state=state,
             runner_id=runner.id,
@@ -193,8 +193,8 @@ class RoleScene(Scene):
         role = "MachineRole" if runner.backend == "ec2" else "Runner2gbRole"
         box = self.mailbox(role, runner.machine_id, runner.mailbox or "")
         if runner.backend == "lambda":  # an event may come twice, a machine boots once
-            box.claim(told)
-        box.report(told)
+            box.claim(report)
+        box.report(report)
 
     def mailbox(self, role: str, session_name: str, mailbox_id: str) -> Mailbox:
         """A mailbox, with the rights of a machine."""

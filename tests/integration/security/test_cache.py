@@ -48,9 +48,9 @@ def keys(standins: Standins, *, project_id: int = 7, is_protected: bool = False)
         session="rf-docker-1",
         lasts=timedelta(minutes=30),
     )
-    given = issuer.of(scope)
+    issued = issuer.of(scope)
     session = boto3.Session(
-        given.access_key, given.secret_key, given.session_token, region_name=given.region
+        issued.access_key, issued.secret_key, issued.session_token, region_name=issued.region
     )
     config = Config(signature_version="s3v4")
     with closing(session.client("s3", endpoint_url=engine.url, config=config)) as client:
@@ -72,7 +72,7 @@ def test_a_runners_keys_open_its_projects_cache(standins: Standins, files: Any) 
     files.put_object(Bucket=bucket, Key=OWN, Body=b"cached")
     assert files.get_object(Bucket=bucket, Key=OWN)["Body"].read() == b"cached"
     shown = files.list_objects_v2(Bucket=bucket, Prefix="open/project/7/")["Contents"]
-    assert [one["Key"] for one in shown] == [OWN]
+    assert [entry["Key"] for entry in shown] == [OWN]
 
 
 @pytest.mark.parametrize("key", OTHERS)

@@ -51,16 +51,16 @@ def runs(machine: Machine, cache: CacheBucket) -> str | None:
 def test_a_cache_reaches_the_projects_next_machine_and_its_keys_no_job(
     binary: str, gitlab: Coordinator, standins: Standins, tmp_path: Path
 ) -> None:
-    given = bucket(standins, 7)
+    cache = bucket(standins, 7)
     gitlab.offer(make_job(1, SAVES, cache=CACHE))
     gitlab.offer(make_job(2, READS, cache=CACHE))
-    assert runs(Machine(binary, gitlab, tmp_path / "first"), given) == "succeeded"
-    assert runs(Machine(binary, gitlab, tmp_path / "second"), given) == "succeeded"
+    assert runs(Machine(binary, gitlab, tmp_path / "first"), cache) == "succeeded"
+    assert runs(Machine(binary, gitlab, tmp_path / "second"), cache) == "succeeded"
     assert "cached\n" in log(gitlab, 2)
-    for secret in (given.access_key, given.secret_key, given.session_token, "aws-secret"):
+    for secret in (cache.access_key, cache.secret_key, cache.session_token, "aws-secret"):
         assert secret not in log(gitlab, 1)
-    shown = standins.engine.client("s3").list_objects_v2(Bucket=given.bucket)["Contents"]
-    assert "open/project/7/k" in {one["Key"] for one in shown}
+    shown = standins.engine.client("s3").list_objects_v2(Bucket=cache.bucket)["Contents"]
+    assert "open/project/7/k" in {entry["Key"] for entry in shown}
     assert "this job can save its cache until" in log(gitlab, 1)
 
 
@@ -69,16 +69,16 @@ def test_a_cache_reaches_the_projects_next_machine_and_its_keys_no_job(
 def test_a_job_whose_keys_open_nothing_goes_on_without_its_cache(
     binary: str, kind: str, gitlab: Coordinator, standins: Standins, tmp_path: Path
 ) -> None:
-    given = bucket(standins, 8)
+    cache = bucket(standins, 8)
     if kind == "ended":
-        given = replace(given, session_token="no longer known")
+        cache = replace(cache, session_token="no longer known")
     gitlab.offer(make_job(1, SAVES, cache=CACHE))
     gitlab.offer(make_job(2, READS, cache=CACHE))
     root = standins.engine.client("s3")
-    root.delete_object(Bucket=given.bucket, Key="open/project/7/k")
-    assert runs(Machine(binary, gitlab, tmp_path / "first"), given) == "succeeded"
-    assert runs(Machine(binary, gitlab, tmp_path / "second"), given) == "succeeded"
+    root.delete_object(Bucket=cache.bucket, Key="open/project/7/k")
+    assert runs(Machine(binary, gitlab, tmp_path / "first"), cache) == "succeeded"
+    assert runs(Machine(binary, gitlab, tmp_path / "second"), cache) == "succeeded"
     assert "Failed to create cache" in log(gitlab, 1)
     assert "nothing kept" in log(gitlab, 2)
-    shown = root.list_objects_v2(Bucket=given.bucket).get("Contents", [])
-    assert "open/project/7/k" not in {one["Key"] for one in shown}
+    shown = root.list_objects_v2(Bucket=cache.bucket).get("Contents", [])
+    assert "open/project/7/k" not in {entry["Key"] for entry in shown}

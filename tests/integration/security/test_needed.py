@@ -131,7 +131,7 @@ def scene(quiet: Quiet) -> RoleScene:
     sweep_gives_up(scene)
     scale_looks_at_letters(scene)
     scale_has_too_much_demand(scene)
-    scale_ends_what_came_too_late(scene)
+    scale_ends_a_machine_that_is_too_late(scene)
     a_launch_fails(scene)
     scale_shares_credentials(scene)
     reconcile_retries_what_its_machine_failed(scene)
@@ -225,7 +225,7 @@ def scale_has_too_much_demand(scene: RoleScene) -> None:
     assert not scene.runners
 
 
-def scale_ends_what_came_too_late(scene: RoleScene) -> None:
+def scale_ends_a_machine_that_is_too_late(scene: RoleScene) -> None:
     scene.waits(30, pipeline_id=14)
     world = scene.acts("scale")
     ec2 = world.backends["ec2"]
@@ -299,8 +299,8 @@ def drops_what_is_rotated_out(scene: RoleScene) -> None:
     fleet.record_hook(row)
     fleet.note_delivery(INSTANCE, target.name, secret_id(new), at=scene.clock())
     scene.reconcile()
-    kept = scene.secrets.newest_webhook_secrets(scene.stack.webhook_secret)
-    assert kept[target.name].tokens == (new,)
+    secrets = scene.secrets.newest_webhook_secrets(scene.stack.webhook_secret)
+    assert secrets[target.name].tokens == (new,)
     fleet.forget_hook(INSTANCE, scope)
     scene.secrets.store_webhook_secrets(scene.stack.webhook_secret, {})
 

@@ -31,8 +31,8 @@ def test_a_machine_of_one_trust_level_opens_no_mailbox_of_the_other(
     ledger = machine(standins, is_protected=is_protected).client("dynamodb")
     own = item(mailbox(standins, is_protected=is_protected))
     other = item(mailbox(standins, is_protected=not is_protected))
-    for one in (own, other):
-        standins.engine.client("dynamodb").put_item(TableName=table, Item=one)
+    for entry in (own, other):
+        standins.engine.client("dynamodb").put_item(TableName=table, Item=entry)
     assert ledger.get_item(TableName=table, Key=own)["Item"] == own
     assert refused(ledger.get_item, TableName=table, Key=other)
     assert refused(ledger.delete_item, TableName=table, Key=other)

@@ -103,9 +103,9 @@ class TestFile:
     def test_only_its_certificates_are_kept(self, ca: PrivateCa, tmp_path: Path) -> None:
         file = tmp_path / "ours.pem"
         file.write_text(f"# our authority\n{ca.pem}\nsome words\n{ca.pem}")
-        kept = read_tls_ca(file, at=NOW)
-        assert kept.count("BEGIN CERTIFICATE") == 2
-        assert "words" not in kept
+        certificates = read_tls_ca(file, at=NOW)
+        assert certificates.count("BEGIN CERTIFICATE") == 2
+        assert "words" not in certificates
 
     @pytest.mark.parametrize(
         ("content", "says"),

@@ -64,14 +64,14 @@ def test_a_job_gets_the_same_version_in_front_and_its_log_says_so(
 def test_a_job_without_an_image_or_services_reads_nothing_of_them(home: Home) -> None:
     assert home.bash("-euo", "pipefail", "-c", home.script) == ""
     assert list(home.folder.iterdir()) == []
-    (home.folder / "services").write_text("told\n")
-    assert home.bash("-euo", "pipefail", "-c", home.script) == "told\n"
+    (home.folder / "services").write_text("a report\n")
+    assert home.bash("-euo", "pipefail", "-c", home.script) == "a report\n"
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["with a notice", "without"])
-def test_a_stopped_job_prints_the_notice(tmp_path: Path, *, told: bool) -> None:
+@pytest.mark.parametrize("has_notice", [True, False], ids=["with a notice", "without"])
+def test_a_stopped_job_prints_the_notice(tmp_path: Path, *, has_notice: bool) -> None:
     notice = tmp_path / "it's here"
-    if told:
+    if has_notice:
         notice.write_text("why it stopped\n")
     text = runner_toml(SHELL, replace(PLACE, notice=str(notice)), ends_at=AT)
     script = tomllib.loads(text)["runners"][0]["pre_build_script"]
@@ -82,5 +82,5 @@ def test_a_stopped_job_prints_the_notice(tmp_path: Path, *, told: bool) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (143, "")
-    assert ("why it stopped" in done.stdout) is told
+    assert ("why it stopped" in done.stdout) is has_notice
     assert "not reached" not in done.stdout

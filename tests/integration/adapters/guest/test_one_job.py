@@ -63,7 +63,7 @@ class Leap:
 
 def test_a_job_is_reported_step_by_step(tmp_path: Path) -> None:
     letters, began = Letters(), datetime.now(UTC)
-    slowly = [step for one in JOB for step in (one, ("wait", 0.3))]
+    slowly = [step for line in JOB for step in (line, ("wait", 0.3))]
     end = run(slowly, tmp_path, letters)
     assert (end.outcome, end.job_id) == ("succeeded", 101)
     assert letters.steps == ["job_taken", "first_output", "job_finished", "runner_exited"]
@@ -98,7 +98,7 @@ def test_an_order_drains_the_runner(script: list[Any], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["canceling", "canceled"])
 def test_a_canceled_job_that_ignores_it_is_killed_in_time(tmp_path: Path, word: str) -> None:
-    """The clock leaps once GitLab's answer came: what takes 15 s takes none here."""
+    """The clock leaps once GitLab answers: what takes 15 s takes none here."""
     letters, clock, pid = Letters(), Leap(), tmp_path / "pid"
     job = ("start", f"trap '' TERM; echo $$ > {pid}; sleep 300 & setsid sleep 300 & sleep 300")
     answer = {"msg": "Submitting job to coordinator...ok", "job": 101, "job-status": word}
@@ -177,9 +177,9 @@ def test_a_job_that_fills_the_disk_is_followed_to_its_end(full_disk: Path, tmp_p
 def test_a_disk_without_room_to_begin_is_the_machines_failure(
     full_disk: Path, tmp_path: Path
 ) -> None:
-    given = replace(credential(JOB, tmp_path), tls_ca="a certificate")
+    with_ca = replace(credential(JOB, tmp_path), tls_ca="a certificate")
     with Reporter(Letters(), heartbeat_s=0.05) as reporter:
-        end = run_one_job(given, workplace(tmp_path), reporter)
+        end = run_one_job(with_ca, workplace(tmp_path), reporter)
     assert (end.outcome, full_disk.exists()) == ("system_failure", True)
     assert "No space left on device" in (end.detail or "")
 
@@ -253,10 +253,10 @@ def test_the_runner_gets_the_keys_of_the_cache_and_no_job_sees_them(tmp_path: Pa
         session_token="t0ken",
         keys_end_at=datetime.now(UTC),
     )
-    given = replace(credential([("note", str(note)), *JOB], tmp_path), cache=cache)
+    with_cache = replace(credential([("note", str(note)), *JOB], tmp_path), cache=cache)
     place = workplace(tmp_path)
     with Reporter(Letters(), heartbeat_s=0.05) as reporter:
-        run_one_job(given, place, reporter)
+        run_one_job(with_cache, place, reporter)
     noted = json.loads(note.read_text())
     (runner,) = noted["config"]["runners"]
     s3 = runner["cache"]["s3"]

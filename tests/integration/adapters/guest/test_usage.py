@@ -25,15 +25,15 @@ def test_containers_count_with_the_most_that_was_seen_of_each(tmp_path: Path) ->
         {"service": {}},
     ]
     asked = iter([*looks, {}])
-    left = len(looks) + 1
+    looks_left = len(looks) + 1
 
     def look() -> Mapping[str, Mapping[str, Any]]:
-        nonlocal left
-        left = max(0, left - 1)
+        nonlocal looks_left
+        looks_left = max(0, looks_left - 1)
         return next(asked, {})
 
     with Meter(tmp_path, containers=look, every_s=0.01) as meter:
-        eventually(lambda: left == 0)
+        eventually(lambda: looks_left == 0)
     usage = meter.usage()
     assert (usage.cpu_s, usage.memory_peak) == (3.5, 120)
     assert (usage.received, usage.sent) == (30, 2)

@@ -56,7 +56,7 @@ def ledger(engine: Engine, stack: Stack) -> Ledger:
 
 
 class Clock:
-    """Goes on only when somebody pauses."""
+    """A clock that goes on only in `pause`."""
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
@@ -72,7 +72,7 @@ def test_of_many_only_one_gets_it(ledger: Ledger) -> None:
     ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda _: ledger.mailbox.try_take_credential(), range(8)))
-    assert [one for one in taken if one] == [CREDENTIAL]
+    assert [credential for credential in taken if credential] == [CREDENTIAL]
     assert ledger.get("credential") is None
 
 

@@ -35,9 +35,9 @@ def on_engine(engine: Engine) -> Iterator[Table]:
 def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "in memory":
         return FakeTable()
-    found = request.getfixturevalue("on_engine")
-    assert isinstance(found, Table)
-    return found
+    table = request.getfixturevalue("on_engine")
+    assert isinstance(table, Table)
+    return table
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def put(pk: str, sk: str, **facts: object) -> Change:
 
 
 def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
-    told = {
+    facts = {
         "whole": 5,
         "huge": 10**20,
         "broken": 0.25,
@@ -65,9 +65,9 @@ def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
         "time": datetime(2026, 8, 20, 11, tzinfo=ZoneInfo("Europe/Berlin")),
         "day": date(2026, 8, 20),
     }
-    assert table.write(put(pk, "a", **told))
-    found = table.get(pk, "a")
-    assert found == {
+    assert table.write(put(pk, "a", **facts))
+    item = table.get(pk, "a")
+    assert item == {
         "pk": pk,
         "sk": "a",
         "whole": 5,
@@ -82,8 +82,8 @@ def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
         "time": "2026-08-20T09:00:00+00:00",
         "day": "2026-08-20",
     }
-    assert isinstance(found["whole"], int)
-    assert found["yes"] is True
+    assert isinstance(item["whole"], int)
+    assert item["yes"] is True
 
 
 def test_what_is_not_there(table: Table, pk: str) -> None:
@@ -146,13 +146,13 @@ def test_a_put_replaces_the_whole_item(table: Table, pk: str) -> None:
     ],
 )
 def test_only_what_is_there(change: Change, table: Table, pk: str) -> None:
-    told: dict[str, Any] = {"put": change.put, "delete": change.delete, "when": change.when}
-    assert not table.write(Change(pk=pk, sk="a", **told))
+    fields: dict[str, Any] = {"put": change.put, "delete": change.delete, "when": change.when}
+    assert not table.write(Change(pk=pk, sk="a", **fields))
     assert table.get(pk, "a") is None
     table.write(put(pk, "a", x=1))
-    assert table.write(Change(pk=pk, sk="a", **told))
-    found = table.get(pk, "a")
-    assert (found["x"] if found else None) == change.put.get("x")
+    assert table.write(Change(pk=pk, sk="a", **fields))
+    item = table.get(pk, "a")
+    assert (item["x"] if item else None) == change.put.get("x")
 
 
 def test_only_what_is_not_there_yet(table: Table, pk: str) -> None:
@@ -190,9 +190,9 @@ def test_a_condition(condition: ConditionBase, holds: bool, table: Table, pk: st
     # the update has names and values of its own, which must not meet the condition's
     change = Change(pk=pk, sk="a", put={"word": "z", "seen": 7}, add={"n": 1}, when=condition)
     assert table.write(change) is holds
-    found = table.get(pk, "a")
-    assert found is not None
-    assert (found["n"], found["word"], "seen" in found) == (
+    item = table.get(pk, "a")
+    assert item is not None
+    assert (item["n"], item["word"], "seen" in item) == (
         (6, "z", True) if holds else (5, "b", False)
     )
 
@@ -230,8 +230,8 @@ def test_any_number_of_keys_is_read_at_once(table: Table, pk: str) -> None:
     for start in (0, 100, 200):
         table.transact([put(pk, f"{n:03d}", n=n) for n in range(start, min(start + 100, 210))])
     keys = [(pk, f"{n:03d}") for n in range(0, 240, 2)]
-    found = table.get_many([*keys, keys[0]])
-    assert {key: item["n"] for key, item in found.items()} == {
+    by_key = table.get_many([*keys, keys[0]])
+    assert {key: item["n"] for key, item in by_key.items()} == {
         (pk, f"{n:03d}"): n for n in range(0, 210, 2)
     }
 
@@ -277,8 +277,8 @@ def test_of_many_at_once_as_many_get_a_place_as_there_are(table: Table, pk: str)
 
     def reserve(n: int) -> bool:
         room = Attr("in_use").not_exists() | Attr("in_use").lt(5)
-        one = Change(pk=pk, sk="pool", add={"in_use": 1}, when=room)
-        return table.transact([one, put(pk, f"runner#{n}")])
+        count = Change(pk=pk, sk="pool", add={"in_use": 1}, when=room)
+        return table.transact([count, put(pk, f"runner#{n}")])
 
     with ThreadPoolExecutor(8) as pacer:
         done = list(pacer.map(reserve, range(8)))

@@ -19,10 +19,13 @@ class Refused(Exception):
     """The name is what the state machines know."""
 
 
-def note(who: str, event: Any) -> int:
-    """Write down one call; gives back how many calls `who` has had with this event's job."""
+def note(function: str, event: Any) -> int:
+    """Write down one call; returns how many calls this function has had with this event's job."""
     job = str(_job(event))
-    key = {"pk": {"S": f"calls#{who}#{job}"}, "sk": {"S": f"{time.time():.6f}-{uuid.uuid4().hex}"}}
+    key = {
+        "pk": {"S": f"calls#{function}#{job}"},
+        "sk": {"S": f"{time.time():.6f}-{uuid.uuid4().hex}"},
+    }
     table.update_item(  # every function may update; not all may put
         TableName=_ledger(),
         Key=key,
@@ -40,11 +43,13 @@ def note(who: str, event: Any) -> int:
     return int(answer["Count"])
 
 
-def fail_if_told(event: Any, calls: int) -> None:
+def fail_if_asked(event: Any, calls: int) -> None:
     """Raise what the job's detail asks for: `raise`, as often as `times`."""
-    told = (event.get("event") or event).get("detail") or {}
-    if calls <= told.get("times", 0):
-        raise {"Transient": Transient, "Refused": Refused}[told["raise"]]("as told")
+    detail = (event.get("event") or event).get("detail") or {}
+    if calls <= detail.get("times", 0):
+        raise {"Transient": Transient, "Refused": Refused}[detail["raise"]](
+            "as the job's detail asks"
+        )
 
 
 def _job(event: Any) -> Any:

@@ -7,14 +7,14 @@ from typing import Any
 
 import boto3
 
-from ..notes import fail_if_told, note
+from ..notes import fail_if_asked, note
 
 sqs = boto3.client("sqs")
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     calls = note("route", event)
-    fail_if_told(event, calls)
+    fail_if_asked(event, calls)
     detail = event["detail"]
     time.sleep(detail.get("sleeps_s", 0))
     if calls <= detail.get("again", 0):

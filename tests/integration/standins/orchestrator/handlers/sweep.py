@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ..notes import fail_if_told, note
+from ..notes import fail_if_asked, note
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     calls = note("sweep", event)
-    told = event.get("detail", {}).get("sweep", {})
-    fail_if_told({"detail": told}, calls)
-    return {"wake": told.get("wake", False)}
+    wishes = event.get("detail", {}).get("sweep", {})
+    fail_if_asked({"detail": wishes}, calls)
+    return {"wake": wishes.get("wake", False)}
