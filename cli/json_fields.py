@@ -66,7 +66,8 @@ PRINTED: Mapping[str, tuple[tuple[str, type], ...]] = {
 }
 WITH_OK = frozenset({"doctor", "demo", "local demo", "local chaos"})
 _SAME_AS = {"token check": "token set"}
-LEFT_OUT = frozenset({"faults[].trail[]"})  # for people
+# By the beginning of their path: what is for people, or for pages, and not printed.
+LEFT_OUT = ("faults[].trail[]", "usage.")
 _LINE = "says | text | a line, as without `--json`"  # of those that print an object for each
 _REGISTERED = """
     hook_id | number |
@@ -184,7 +185,7 @@ _OTHERS: Mapping[str, str] = {
 def json_fields(command: str) -> list[JsonField]:
     """The fields of what a command prints with `--json`; none for one without that option."""
     rows = [row for path, value in PRINTED.get(command, ()) for row in _of_class(path, value)]
-    rows = [row for row in rows if row.path not in LEFT_OUT]
+    rows = [row for row in rows if not row.path.startswith(LEFT_OUT)]
     others = _OTHERS.get(_SAME_AS.get(command, command), "").strip().splitlines()
     return [*((_OK,) if command in WITH_OK else ()), *rows, *map(_of_line, others)]
 
