@@ -160,17 +160,17 @@ class _Equipping:
             self._wait(asks_again_in_s(hold, self.world.clock()))
             return
         try:
-            named, token = self._token(runner)
+            with_record, token = self._token(runner)
         except FleetError as exc:
             self._fails(runner, exc)
             hold = _hold_of(self.world, self.pool, runner, exc, self.holds)
             self.changed[hold.scope] = hold
             self._wait(asks_again_in_s(hold, self.world.clock()))
             return
-        credential = _credential(self.world, self.pool, named, token)
+        credential = _credential(self.world, self.pool, with_record, token)
         try:
-            if not self.world.runners.equip(named, credential):
-                discard(self.world, [named])
+            if not self.world.runners.equip(with_record, credential):
+                discard(self.world, [with_record])
         except FleetError as exc:
             self._fails(runner, exc)
             self._wait(SOON_S if isinstance(exc, Transient) else None)

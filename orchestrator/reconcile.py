@@ -92,7 +92,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
 def _read_projects(world: World, pass_: _Pass) -> ReconcileResult:
     """Correct one project after the other, most urgent first, until the rule stops the pass."""
     at = world.clock()
-    read = routed = failures = 0
+    projects_read = routed = failures = 0
     for project in _polls(world, pass_):
         if not pass_.has_time():
             break
@@ -110,10 +110,10 @@ def _read_projects(world: World, pass_: _Pass) -> ReconcileResult:
             if plan.stop is not None:
                 break
             continue
-        read, routed = read + 1, routed + routed_here
+        projects_read, routed = projects_read + 1, routed + routed_here
     pass_.unseen.extend(_due(world))
     looked_up = _look_up_unseen(world, pass_)
-    return ReconcileResult(projects=read, routed=routed, looked_up=looked_up, wake=False)
+    return ReconcileResult(projects=projects_read, routed=routed, looked_up=looked_up, wake=False)
 
 
 def _polls(world: World, pass_: _Pass) -> tuple[Watched, ...]:

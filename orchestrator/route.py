@@ -128,7 +128,7 @@ def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
     to read one, and scaling launches for the whole burst at once.
     """
     step = Step(at=world.clock(), name=StepName.PIPELINE_READ, job_id=event.job_id)
-    read = waits = False
+    is_read = waits = False
     try:
         listed = world.gitlab.pending_in_pipeline(
             event.project_id, event.pipeline_id, at_most=PIPELINE_AT_MOST
@@ -136,9 +136,9 @@ def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
         others = [job for job in listed if job.id != event.job_id]
         together = route_together(world, others, Lead(steps=(step,), path=event.project_path))
         send_demands(world, together.demands)
-        read, waits = True, together.waits
+        is_read, waits = True, together.waits
     finally:
-        world.fleet.note_pipeline(event.instance, event.pipeline_id, read=read, waits=waits)
+        world.fleet.note_pipeline(event.instance, event.pipeline_id, read=is_read, waits=waits)
     return next((job for job in listed if job.id == event.job_id), None)
 
 

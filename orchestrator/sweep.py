@@ -45,7 +45,7 @@ class Disposal(StrEnum):
     KEPT = "kept"
     CLOSED = "closed"  # by this sweep
     GONE = "gone"  # another closed it meanwhile
-    LEFT = "left"  # it could not be ended; the next sweep tries again
+    NOT_ENDED = "not_ended"  # it could not be ended; the next sweep tries again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def sweep(world: World) -> SweepResult:
     known: dict[str, Runner] = {}
     hidden: set[str] = set()
     ends: Counter[Disposal] = Counter()
-    left: list[str] = []  # names of what could not be ended
+    not_ended: list[str] = []  # names of what could not be ended
     for pool, limits in _pools(world):
         live = world.runners.live_and_hidden(pool)
         known |= {runner.id: runner for runner in live.runners}
@@ -75,21 +75,21 @@ def sweep(world: World) -> SweepResult:
             disposals = list(judges.map(judge, live.runners))
         ends.update(disposals)
         pairs = zip(live.runners, disposals, strict=True)
-        left += [runner.id for runner, disposal in pairs if disposal is Disposal.LEFT]
-    strays = _end_stray_machines(world, machines, known, hidden, left)
+        not_ended += [runner.id for runner, disposal in pairs if disposal is Disposal.NOT_ENDED]
+    strays = _end_stray_machines(world, machines, known, hidden, not_ended)
     neighbours: set[str] = set()
-    strays += _delete_stray_records(world, known.keys() | hidden, left, neighbours)
+    strays += _delete_stray_records(world, known.keys() | hidden, not_ended, neighbours)
     done = SweepResult(
-        runners=ends[Disposal.KEPT] + ends[Disposal.LEFT],
+        runners=ends[Disposal.KEPT] + ends[Disposal.NOT_ENDED],
         closed=ends[Disposal.CLOSED],
         strays=strays[Disposal.CLOSED],
-        leaked=ends[Disposal.LEFT] + strays[Disposal.LEFT],
+        leaked=ends[Disposal.NOT_ENDED] + strays[Disposal.NOT_ENDED],
     )
     if done.closed or done.strays or done.leaked:
         emit(Swept(**asdict(done)), level=WARNING if done.leaked else INFO)
     last = LastSweep(
         at=world.clock(),
-        leaked=tuple(sorted(left))[:NAMED_AT_MOST],
+        leaked=tuple(sorted(not_ended))[:NAMED_AT_MOST],
         neighbours=tuple(sorted(neighbours))[:NAMED_AT_MOST],
     )
     with _skipping_failure("what this sweep could not end"):
@@ -195,7 +195,7 @@ def _close(
 
     `is_owed`: the job that it was launched for still needs a runner. `shown`: its machine.
     """
-    disposal = Disposal.LEFT
+    disposal = Disposal.NOT_ENDED
     with left_to_sweep(runner, reason):
         ended = end_machine(world, runner, reason, shown=shown)
         ended = replace(ended, runner=retry_lost_jobs(world, runner))
@@ -261,11 +261,11 @@ def _end_stray_machines(
     machines: Shown,
     runners: Mapping[str, Runner],
     hidden: Collection[str],
-    left: list[str],
+    not_ended: list[str],
 ) -> Counter[Disposal]:
     """Machines with our tag and no live row: older than a launch takes, and not at work.
 
-    A machine whose row cannot be read, among the `hidden`, has one. `left` gets the names of
+    A machine whose row cannot be read, among the `hidden`, has one. `not_ended` gets the names of
     those that cannot be ended.
     """
     at = world.clock()
@@ -285,12 +285,12 @@ def _end_stray_machines(
         ]
         unwanted = decide_strays(strays, known, at)
         if unwanted:
-            disposal = Disposal.LEFT
+            disposal = Disposal.NOT_ENDED
             with _skipping_failure(f"stray machines of {name}"):
                 world.backends[name].end(unwanted)
                 disposal = Disposal.CLOSED
             ends[disposal] += len(unwanted)
-            left += unwanted if disposal is Disposal.LEFT else ()
+            not_ended += unwanted if disposal is Disposal.NOT_ENDED else ()
     return ends
 
 
@@ -311,11 +311,11 @@ def _reports_a_job(world: World, mailbox: str) -> bool:
 
 
 def _delete_stray_records(
-    world: World, living: Collection[str], left: list[str], neighbours: set[str]
+    world: World, living: Collection[str], not_ended: list[str], neighbours: set[str]
 ) -> Counter[Disposal]:
     """Runner records in GitLab that carry our stack's name and have no live row.
 
-    `left` gets those that cannot be deleted, `neighbours` the stacks of other fleets' records.
+    `not_ended` gets those that cannot be deleted, `neighbours` the stacks of other fleets' records.
     """
     ends: Counter[Disposal] = Counter()
     if world.config.pools and all(world.shares_record(pool.name) for pool in world.config.pools):
@@ -339,11 +339,11 @@ def _delete_stray_records(
             for number in unknown
         }
         for number in decide_strays(strays.values(), {}, at):
-            disposal = Disposal.LEFT
+            disposal = Disposal.NOT_ENDED
             with _skipping_failure(f"runner record {number}"):
                 disposal = _delete_stray_record(world, strays[number])
             ends[disposal] += 1
-            left += [f"runner record {number}"] if disposal is Disposal.LEFT else ()
+            not_ended += [f"runner record {number}"] if disposal is Disposal.NOT_ENDED else ()
     except FleetError as exc:
         emit(WorkPutOff(doing="sweep runner records", error=str(exc)), level=WARNING)
     return ends

@@ -98,9 +98,9 @@ class GitLabApi:
 
     def pages(self, path: str, **query: Any) -> Iterator[Mapping[str, Any]]:
         """Every item of a list, page after page as they are asked for; in GitLab's order."""
-        call, asked = f"GET {path}", {"per_page": 100} | query
+        call, page_query = f"GET {path}", {"per_page": 100} | query
         while True:
-            response = self._send("GET", path, query=asked)
+            response = self._send("GET", path, query=page_query)
             items = self._read(call, response)
             if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
                 raise _not_gitlabs(call, status=response.status_code, type="not a list")
@@ -109,7 +109,7 @@ class GitLabApi:
             following = response.links.get("next", {}).get("url")
             if not following:
                 return
-            asked = parse_qs(urlsplit(following).query)
+            page_query = parse_qs(urlsplit(following).query)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The answer to a POST."""

@@ -192,19 +192,19 @@ class _ListedDelivery(BaseModel):
 
 def deliveries_in(listed: Iterable[object]) -> tuple[Delivered, ...]:
     """GitLab's list of a hook's deliveries; unreadable entries are left out."""
-    read = []
+    deliveries = []
     for entry in listed:
         try:
             event = _ListedDelivery.model_validate(entry)
         except ValidationError:
             continue
         status = str(event.response_status)
-        read.append(
+        deliveries.append(
             Delivered(
                 status=int(status) if _STATUS.fullmatch(status) else None, at=event.created_at
             )
         )
-    return tuple(read)
+    return tuple(deliveries)
 
 
 class _OurAnswer(BaseModel):
@@ -223,12 +223,14 @@ class _ListedSample(BaseModel):
 
 def receipts_in(listed: Iterable[object]) -> tuple[SampleReceipt, ...]:
     """Our answers in GitLab's list of a hook's deliveries; entries without one are left out."""
-    read = []
+    receipts = []
     for entry in listed:
         try:
             delivery = _ListedSample.model_validate(entry)
         except ValidationError:
             continue
         answer = delivery.response_body
-        read.append(SampleReceipt(id=delivery.id, event=answer.reason if answer.accepted else None))
-    return tuple(read)
+        receipts.append(
+            SampleReceipt(id=delivery.id, event=answer.reason if answer.accepted else None)
+        )
+    return tuple(receipts)

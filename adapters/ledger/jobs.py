@@ -319,7 +319,7 @@ def _routing(
     """The route of a pending job, unless it is routed."""
     unrouted = Attr("status").lt(JobStatus.PENDING) | Attr("status").not_exists()
     known = Attr("pool").eq(instead_of) if instead_of else Attr("pool").not_exists()
-    held = Attr("status").eq(JobStatus.PENDING) & known
+    is_waiting = Attr("status").eq(JobStatus.PENDING) & known
     hidden = Attr("outcome").eq(GONE) | Attr("is_hearsay").exists()
     item = JOB_ROW.write(job, without=_CHANGING) | {"status": job.status, "changed_at": at}
     item |= wait_in_pool(job.pool, job) if job.pool else look_later(job.key, at)
@@ -337,7 +337,7 @@ def _routing(
             *_OF_ITS_RUN,
             *(() if job.pool else ("pool",)),
         ),
-        when=unrouted | held | hidden,
+        when=unrouted | is_waiting | hidden,
     )
 
 

@@ -326,18 +326,20 @@ def _expression(change: Change) -> tuple[str, dict[str, str], dict[str, Any]]:
         return f"#{token}", f":{token}"
 
     for name, value in change.put.items():
-        at, what = slot(name, value)
-        sets.append(f"{at} = {what}")
+        name_token, value_token = slot(name, value)
+        sets.append(f"{name_token} = {value_token}")
     for name, value in change.once.items():
-        at, what = slot(name, value)
-        sets.append(f"{at} = if_not_exists({at}, {what})")
+        name_token, value_token = slot(name, value)
+        sets.append(f"{name_token} = if_not_exists({name_token}, {value_token})")
     for name, more in change.append.items():
-        at, what = slot(name, list(more))
+        name_token, value_token = slot(name, list(more))
         values[":none"] = {"L": []}
-        sets.append(f"{at} = list_append(if_not_exists({at}, :none), {what})")
+        sets.append(
+            f"{name_token} = list_append(if_not_exists({name_token}, :none), {value_token})"
+        )
     for name, by in change.add.items():
-        at, what = slot(name, by)
-        adds.append(f"{at} {what}")
+        name_token, value_token = slot(name, by)
+        adds.append(f"{name_token} {value_token}")
     removes: list[str] = []
     for name in change.remove:
         token = f"#r{len(removes)}"

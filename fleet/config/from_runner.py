@@ -178,8 +178,8 @@ class _Import:
     def _runner(self, path: Path, runner: Table, taken: Sequence[str]) -> _PoolDraft | None:
         executor = str(runner.get("executor", ""))
         if executor not in _ON_EC2:
-            where = (*path, "executor") if "executor" in runner else path
-            self._left(where, EXECUTORS.get(executor, "the fleet has no such executor: no pool"))
+            key_path = (*path, "executor") if "executor" in runner else path
+            self._left(key_path, EXECUTORS.get(executor, "the fleet has no such executor: no pool"))
             return None
         if self._is_of_another(path, runner):
             return None
@@ -202,19 +202,21 @@ class _Import:
         return pool
 
     def _key_of_runner(self, pool: _PoolDraft, path: Path, key: str, value: Any) -> None:
-        where = (*path, key)
+        key_path = (*path, key)
         reader: Callable[[_PoolDraft, Path, Any], None] | None = getattr(self, f"_read_{key}", None)
         if key == "tls-ca-file":
             self._tls_ca = self._tls_ca or _shown(value)
-            self._kept(where, "[gitlab] tls_ca_file")
+            self._kept(key_path, "[gitlab] tls_ca_file")
         elif key in {"token", "id", "token_obtained_at", "token_expires_at"}:
-            self._left(where, "the fleet makes its runners with its own token: unregister this one")
+            self._left(
+                key_path, "the fleet makes its runners with its own token: unregister this one"
+            )
         elif reader is not None and isinstance(value, Mapping) is (key in _READ_TABLES):
-            reader(pool, where, value)
+            reader(pool, key_path, value)
         elif isinstance(value, Mapping):
-            self._left(where, TABLES.get(key, "the fleet has nothing of that kind"))
+            self._left(key_path, TABLES.get(key, "the fleet has nothing of that kind"))
         else:
-            self._left(where, RUNNER.get(key, "the fleet has nothing of that kind"))
+            self._left(key_path, RUNNER.get(key, "the fleet has nothing of that kind"))
 
     def _read_name(self, pool: _PoolDraft, path: Path, _: Any) -> None:
         self._changed(path, f"the pool {pool.name}")
@@ -247,14 +249,14 @@ class _Import:
     def _read_environment(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         for index, each in enumerate(value if isinstance(value, list) else []):
             name, equals, text = str(each).partition("=")
-            where = (*path, index)
+            key_path = (*path, index)
             is_name = re.fullmatch(r"[A-Za-z_]\w*", name) is not None and equals
             if not is_name or looks_secret(text) or is_named_secret(name, text) or _is_auth(name):
                 shown = name if is_name else "an entry"
-                self._left(where, f"{shown}: make it a CI/CD variable of GitLab, masked")
+                self._left(key_path, f"{shown}: make it a CI/CD variable of GitLab, masked")
             else:
                 pool.env[name] = text
-                self._kept(where, f"env.{name}")
+                self._kept(key_path, f"env.{name}")
 
     def _read_feature_flags(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         for name, is_on in value.items():
@@ -296,17 +298,19 @@ class _Import:
     def _volumes(self, pool: _PoolDraft, path: Path, value: Any) -> None:
         kept = []
         for index, each in enumerate(value if isinstance(value, list) else []):
-            where, volume = (*path, index), str(each)
+            key_path, volume = (*path, index), str(each)
             if _SOCKET.match(volume):
                 pool.docker["socket"] = "true"
-                self._changed(where, "docker.socket = true: every job can be root of its machine")
+                self._changed(
+                    key_path, "docker.socket = true: every job can be root of its machine"
+                )
             elif volume == "/cache":
-                self._left(where, "a machine has one job: `cache:` of the jobs is kept in S3")
+                self._left(key_path, "a machine has one job: `cache:` of the jobs is kept in S3")
             elif looks_secret(volume):
-                self._left(where, "it holds what looks like a secret")
+                self._left(key_path, "it holds what looks like a secret")
             else:
                 kept.append(volume)
-                self._kept(where, "docker.volumes")
+                self._kept(key_path, "docker.volumes")
         if kept:
             pool.docker["volumes"] = _toml(kept)
 
@@ -337,14 +341,14 @@ class _Import:
         pool.base = _count(value.get("IdleCount"))
         pool.idle_s = _count(value.get("IdleTime")) or None
         for key, each in value.items():
-            where = (*path, key)
+            key_path = (*path, key)
             if key == "MachineOptions":
                 for index, option in enumerate(each if isinstance(each, list) else []):
-                    self._option(pool, (*where, index), str(option))
+                    self._option(pool, (*key_path, index), str(option))
             elif key in _IDLE_KEYS:
-                self._kept(where, _IDLE_KEYS[key])
+                self._kept(key_path, _IDLE_KEYS[key])
             elif key not in {"autoscaling", "OffPeakPeriods"}:
-                self._left(where, MACHINE.get(key, "the fleet has nothing of that kind"))
+                self._left(key_path, MACHINE.get(key, "the fleet has nothing of that kind"))
         listed = [
             ((*path, "autoscaling", index), table.get("Periods"), table.get("IdleCount"))
             for index, table in _tables(value.get("autoscaling"))
@@ -375,24 +379,24 @@ class _Import:
         policies, zone = [], ""
         per_machine = _count(value.get("capacity_per_instance")) or 1
         for key, each in value.items():
-            where = (*path, key)
+            key_path = (*path, key)
             if key == "max_instances":
                 if _count(each):
                     pool.limits.append(_count(each) * per_machine)
-                self._changed(where, "ceiling, in jobs: a machine has one")
+                self._changed(key_path, "ceiling, in jobs: a machine has one")
             elif key == "policy":
                 for index, policy in _tables(each):
                     periods = policy.get("periods", ["* * * * *"])
-                    policies.append(((*where, index), periods, policy.get("idle_count")))
+                    policies.append(((*key_path, index), periods, policy.get("idle_count")))
                     zone = zone or _shown(policy.get("timezone"))
-                    self._policy_keys((*where, index), policy)
+                    self._policy_keys((*key_path, index), policy)
                     pool.idle_s = pool.idle_s or _seconds(policy.get("idle_time"))
             elif isinstance(each, Mapping):
                 for inner in each:
                     note = TABLES.get(key, "the fleet has nothing of that kind")
-                    self._left((*where, inner), PLUGIN.get(inner, note))
+                    self._left((*key_path, inner), PLUGIN.get(inner, note))
             else:
-                self._left(where, AUTOSCALER.get(key, "the fleet has nothing of that kind"))
+                self._left(key_path, AUTOSCALER.get(key, "the fleet has nothing of that kind"))
         self._schedule(pool, path, policies, zone)
 
     def _policy_keys(self, path: Path, policy: Table) -> None:
@@ -405,16 +409,16 @@ class _Import:
     ) -> None:
         """The warm schedule: the lowest count of the week, and windows where it is higher."""
         counted = []
-        for where, periods, count in policies:
+        for key_path, periods, count in policies:
             listed = periods if isinstance(periods, list) else [periods]
             policy = CountedPeriods(periods=tuple(map(str, listed)), count=_count(count))
             try:
                 counts_of_week(0, [policy])
             except ValueError as error:
-                self._left(where, f"its period is not the same every week: {error}")
+                self._left(key_path, f"its period is not the same every week: {error}")
                 continue
             counted.append(policy)
-            self._changed(where, "idle.count and idle.schedule")
+            self._changed(key_path, "idle.count and idle.schedule")
         if not counted:
             return
         pool.base, pool.windows = windows_of(counts_of_week(pool.base, counted))

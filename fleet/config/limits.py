@@ -44,19 +44,19 @@ def beyond_limits(name: str, text: str) -> FileProblem | None:
 
 def crowded(tables: Mapping[str, Any]) -> tuple[Path, str] | None:
     """The path of a list or table that holds too much, and a sentence. Counts no pools."""
-    left: list[tuple[Path, Any]] = [((), tables)]
-    while left:
-        path, value = left.pop()
+    unvisited: list[tuple[Path, Any]] = [((), tables)]
+    while unvisited:
+        path, value = unvisited.pop()
         if isinstance(value, dict):
             if len(value) > LARGEST_TABLE and path != ("pools",):
                 return path, f"holds {len(value)} keys, and at most {LARGEST_TABLE} work"
             if any(len(key) > LONGEST_TEXT for key in value):
                 return path, f"holds a key of more than {LONGEST_TEXT} characters"
-            left += [((*path, key), inner) for key, inner in value.items()]
+            unvisited += [((*path, key), inner) for key, inner in value.items()]
         elif isinstance(value, list):
             if len(value) > LONGEST_LIST:
                 return path, f"holds {len(value)} items, and at most {LONGEST_LIST} work"
-            left += [((*path, index), inner) for index, inner in enumerate(value)]
+            unvisited += [((*path, index), inner) for index, inner in enumerate(value)]
         elif isinstance(value, str) and len(value) > LONGEST_TEXT:
             return path, f"holds {len(value)} characters, and at most {LONGEST_TEXT} work"
     return None

@@ -208,12 +208,12 @@ def toml_lines(text: str) -> TomlLines:
     """The positions of the keys, list items and tables of a TOML text. Never raises."""
     text = text.replace("\r\n", "\n")
     reader = _TomlWalk(text)
-    whole = True
+    is_whole = True
     try:
         reader.document()
     except (_Unreadable, RecursionError):
-        whole = False
-    opened = reader.opened[-1:] if not whole else []
+        is_whole = False
+    opened = reader.opened[-1:] if not is_whole else []
     line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
     def position(start: int) -> Position:

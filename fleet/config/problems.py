@@ -125,10 +125,10 @@ def model_problems(source: Source, path: Path, error: ValidationError) -> Iterat
     for detail in error.errors(include_url=False):
         if detail["type"] == "default_factory_not_called":
             continue  # a default that follows from another key, which has a problem itself
-        where = (*path, *detail["loc"])
-        if where[-1] in ("name", "[key]"):
-            where = where[:-1]  # the key itself is wrong, of a pool or a variable
-        yield source.problem(where, _sentence(detail), _hint(where, detail))
+        key_path = (*path, *detail["loc"])
+        if key_path[-1] in ("name", "[key]"):
+            key_path = key_path[:-1]  # the key itself is wrong, of a pool or a variable
+        yield source.problem(key_path, _sentence(detail), _hint(key_path, detail))
 
 
 def _sentence(detail: Any) -> str:
@@ -140,11 +140,11 @@ def _sentence(detail: Any) -> str:
     )
 
 
-def _hint(where: Path, detail: Any) -> str:
+def _hint(key_path: Path, detail: Any) -> str:
     if detail["type"] == "literal_error":
         return did_you_mean(detail["input"], re.findall(r"'([^']+)'", detail["ctx"]["expected"]))
     if detail["type"] == "extra_forbidden":
-        return unknown_key_hint(str(where[-1]), keys_of(where[:-1]))
+        return unknown_key_hint(str(key_path[-1]), keys_of(key_path[:-1]))
     return ""
 
 

@@ -215,19 +215,19 @@ class _Reading:
         return value or Budgets()
 
     def pools(self, tables: Mapping[str, Any]) -> tuple[PoolConfig, ...]:
-        named = tables.get("pools", {})
-        if not isinstance(named, dict) or not named:
+        pool_tables = tables.get("pools", {})
+        if not isinstance(pool_tables, dict) or not pool_tables:
             self._problem(("pools",), "must have a pool", "add a table such as [pools.docker]")
             return ()
-        if len(named) > POOLS_AT_MOST:
-            message = f"are {len(named)} pools, and at most {POOLS_AT_MOST} work"
+        if len(pool_tables) > POOLS_AT_MOST:
+            message = f"are {len(pool_tables)} pools, and at most {POOLS_AT_MOST} work"
             self._problem(("pools",), message, "each has a runner record in GitLab")
             return ()
-        self.names = tuple(named)
-        return tuple(self._pools(named))
+        self.names = tuple(pool_tables)
+        return tuple(self._pools(pool_tables))
 
-    def _pools(self, named: Mapping[str, Any]) -> Iterator[PoolConfig]:
-        for name, table in named.items():
+    def _pools(self, pool_tables: Mapping[str, Any]) -> Iterator[PoolConfig]:
+        for name, table in pool_tables.items():
             if len(self.problems) >= PROBLEMS_AT_MOST:
                 return
             path: Path = ("pools", name)

@@ -80,25 +80,25 @@ def _launch(
     snapshot: Snapshot, limits: Limits, *, need: _Need, warm: int, reasons: dict[JobKey, Reason]
 ) -> ScalePlan:
     """Launch as many as ceiling and pace allow, jobs before warm runners; the rest get a reason."""
-    held = _held(snapshot)
+    barred = _why_nothing(snapshot)
     over = [job.key for job in need.uncovered if job.project_id in snapshot.over_budget]
     within = tuple(job for job in need.uncovered if job.key not in over)
     allowed = (
         _Allowed(go=need.uncovered, warm=warm)
-        if held
+        if barred
         else _within_budget(_allowed_by_holds(snapshot, within, warm), over)
     )
-    room = 0 if held else max(0, limits.ceiling - snapshot.size)
+    room = 0 if barred else max(0, limits.ceiling - snapshot.size)
     batch = min(room, limits.launch_at_most)
     launch = allowed.go[:batch]
     warm_now = min(allowed.warm, batch - len(launch))
-    left = allowed.go[len(launch) :]
-    why_left = held or (Reason.PACED if room > batch else Reason.AT_CEILING)
-    reasons |= {**allowed.held, **{job.key: why_left for job in left}}
-    why_none = Reason.IDLE_TARGET if warm_now else why_left
-    if allowed.why and not left and not warm_now:
+    later = allowed.go[len(launch) :]
+    why_later = barred or (Reason.PACED if room > batch else Reason.AT_CEILING)
+    reasons |= {**allowed.held, **{job.key: why_later for job in later}}
+    why_none = Reason.IDLE_TARGET if warm_now else why_later
+    if allowed.why and not later and not warm_now:
         why_none = allowed.why
-    more = bool(left) or allowed.warm > warm_now
+    more = bool(later) or allowed.warm > warm_now
     return ScalePlan(
         reason=Reason.BACKLOG if launch else why_none,
         launch=launch,
@@ -170,7 +170,7 @@ def _within_budget(allowed: _Allowed, over: Sequence[JobKey]) -> _Allowed:
     return replace(allowed, held=held, why=allowed.why or Reason.BUDGET)
 
 
-def _held(snapshot: Snapshot) -> Reason | None:
+def _why_nothing(snapshot: Snapshot) -> Reason | None:
     """Why the pool can launch no runner at all now; None when it can."""
     if snapshot.stopped is not None:
         return snapshot.stopped
@@ -208,9 +208,9 @@ def _covered_first(waiting: list[Job], runners: Iterable[Runner]) -> list[Job]:
 
 def _drain(snapshot: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tuple[str, ...]:
     """Spare runners that were idle, or booting, for longer than the idle time; longest first."""
-    left = spare.copy()
+    unneeded = spare.copy()
     kept = 0 if snapshot.stopped else limits.idle_target
-    left[None] = max(0, left[None] - kept)
+    unneeded[None] = max(0, unneeded[None] - kept)
     since = {
         runner.id: runner.since
         for runner in snapshot.runners
@@ -222,14 +222,14 @@ def _drain(snapshot: Snapshot, limits: Limits, *, spare: Counter[int | None]) ->
     for runner in sorted(
         snapshot.runners, key=lambda runner: (since.get(runner.id, snapshot.at), runner.id)
     ):
-        if runner.id not in since or not left[runner.project_id]:
+        if runner.id not in since or not unneeded[runner.project_id]:
             continue
         kept_s = limits.idle_time_s
         may_serve = wanting if runner.project_id is None else wanting & {runner.project_id}
         if runner.for_job is not None and runner.for_job not in waiting and not may_serve:
             kept_s = min(kept_s, SURPLUS_KEPT_S)  # its job was canceled, or another runner took it
         if (snapshot.at - since[runner.id]).total_seconds() >= kept_s:
-            left[runner.project_id] -= 1
+            unneeded[runner.project_id] -= 1
             drained.append(runner.id)
     return tuple(drained)
 

@@ -57,9 +57,9 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _line(
-    name: str, taken: Sequence[tuple[PastRun, Mapping[WaitHop, float]]], over_s: float
+    name: str, runs: Sequence[tuple[PastRun, Mapping[WaitHop, float]]], over_s: float
 ) -> WaitLine:
-    totals = [(sum(hops.values()), run, hops) for run, hops in taken]
+    totals = [(sum(hops.values()), run, hops) for run, hops in runs]
     waits = sorted(total for total, _, _ in totals)
     p95 = percentile(waits, 0.95)
     tail = [hops for total, _, hops in totals if total >= p95]
@@ -72,9 +72,9 @@ def _line(
         p95_s=p95,
         max_s=waits[-1],
         mean_s=sum(waits) / len(waits),
-        hops=tuple(_hop(hop, [hops for _, hops in taken], tail) for hop in WaitHop),
+        hops=tuple(_hop(hop, [hops for _, hops in runs], tail) for hop in WaitHop),
         slowest=slowest.job_id,
-        heard_late=sum(run.heard_by not in (None, "webhook_received") for run, _ in taken),
+        heard_late=sum(run.heard_by not in (None, "webhook_received") for run, _ in runs),
     )
 
 

@@ -81,17 +81,17 @@ def lost_jobs(facts: FleetFacts) -> Iterator[Problem]:
 def withheld_jobs(facts: FleetFacts) -> Iterator[Problem]:
     """Jobs that GitLab does not give to a runner that is ready for them."""
     for pool in facts.pools:
-        held = [
+        withheld = [
             (job, idle) for job in pool.backlog if (idle := ignored(job, pool.runners, facts.at))
         ]
-        if held:
-            job, idle = held[0]
-            waits = f"and {len(held) - 1} more wait" if held[1:] else "waits"
+        if withheld:
+            job, idle = withheld[0]
+            waits = f"and {len(withheld) - 1} more wait" if withheld[1:] else "waits"
             yield Problem(
                 kind=ProblemKind.WITHHELD,
                 what=f"job {job.job_id} ({job.name}) {waits} while {idle.id} is idle",
                 do=f"`runner-fleet explain {job.job_id}` says what to look at",
-                count=len(held),
+                count=len(withheld),
                 example=str(job.job_id),
             )
 
