@@ -18,6 +18,11 @@ AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 VISIBILITY_S = 30
 
 
+def later(seconds: float) -> datetime:
+    """The time so many seconds after `AT`."""
+    return AT + timedelta(seconds=seconds)
+
+
 class Clock:
     """A clock that only `go` moves."""
 

@@ -1,5 +1,6 @@
 """`adapters.ledger.table.Table` in memory, with DynamoDB's rules."""
 
+import marshal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from operator import eq, ge, gt, le, lt
@@ -221,14 +222,9 @@ def _checked(stored: Item) -> Item:
     return stored
 
 
-_INNER = frozenset({dict, list})
-
-
 def _copy(value: Any) -> Any:
-    """A copy of what an item holds: texts, numbers, truth, lists and maps."""
-    if type(value) is dict:
-        return {k: _copy(v) if type(v) in _INNER else v for k, v in value.items()}
-    return [_copy(inner) for inner in value] if type(value) is list else value
+    """A copy of what an item holds, which is plain; many times as fast as `deepcopy`."""
+    return marshal.loads(marshal.dumps(value))
 
 
 def _stored(value: Any) -> Any:

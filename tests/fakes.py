@@ -6,7 +6,7 @@ They are dull on purpose, and behave like the real thing where a caller could te
 from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import RunnerRows
 from tests.fake_cipher import FakeCipher
-from tests.fake_cloud import AT, Clock, FakeBackend, FakeQueue, FakeSecrets
+from tests.fake_cloud import AT, Clock, FakeBackend, FakeQueue, FakeSecrets, later
 from tests.fake_gitlab import FakeApi, FakeGitLab
 from tests.fake_table import FakeTable
 
@@ -20,6 +20,7 @@ __all__ = [
     "FakeQueue",
     "FakeSecrets",
     "FakeTable",
+    "later",
     "runner_rows",
 ]
 

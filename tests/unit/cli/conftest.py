@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.private_ca import PrivateCa, make_ca
+from tests.unit.cli.fleet_at_work import FLEET
 
 FOLDER = Path(__file__).with_name("screens")
 
@@ -22,6 +23,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def ca(tmp_path_factory: pytest.TempPathFactory) -> PrivateCa:
     """A private certificate authority: openssl takes its time."""
     return make_ca(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fleet.toml of the folder in which the command runs."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "fleet.toml"
+    path.write_text(FLEET)
+    return path
 
 
 @pytest.fixture

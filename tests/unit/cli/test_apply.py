@@ -21,15 +21,6 @@ TOKEN = {"MY_TOKEN": "glpat-new"}
 GIVEN = ("--gitlab-token-env", "MY_TOKEN")
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The fleet.toml of the folder in which the command runs."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "fleet.toml"
-    path.write_text(FLEET)
-    return path
-
-
 def test_all_that_apply_says(file: Path, screen: Callable[[str, str], None]) -> None:
     at_work = AtWork()
     at_work.gitlab.add_project(GitLabProject(id=77, path="acme/demo"))

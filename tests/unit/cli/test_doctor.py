@@ -19,7 +19,7 @@ from fleet.hook_scope import HookScope
 from infra.package import sources_version
 from operations.fleet_handle import Deployed
 from tests.unit.cli.cloudformation import refusal
-from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, key
+from tests.unit.cli.fleet_at_work import AT, INSTANCE, AtWork, key
 from tests.unit.cli.session import Session
 from tests.unit.cli.test_init import Account
 from tests.unit.cli.test_validate import SCOPES, FakeAccounts
@@ -97,10 +97,9 @@ class Ward(Account):
 
 
 @pytest.fixture
-def ward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ward:
+def ward(file: Path) -> Ward:
     """An account, and a folder with the fleet.toml in force."""
-    monkeypatch.chdir(tmp_path)
-    Path("fleet.toml").write_text(FLEET)
+    assert file.exists()
     return Ward()
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -36,15 +35,6 @@ class Stacks(Account):
     def get_template(self, **_: str) -> dict[str, Any]:
         """The stack's, as it was uploaded."""
         return {"TemplateBody": as_yaml(self.template)}
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The fleet.toml of the folder in which the command runs."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "fleet.toml"
-    path.write_text(FLEET)
-    return path
 
 
 def run(aws: Stacks, at_work: AtWork | None, session: Session, *options: str) -> Result:

@@ -58,15 +58,6 @@ class FakeAccounts(FakeGitLab):
         return int(id_or_path)
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The fleet.toml of the folder in which the command runs."""
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "fleet.toml"
-    path.write_text(FLEET)
-    return path
-
-
 # The words, whole
 
 

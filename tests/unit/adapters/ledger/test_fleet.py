@@ -14,7 +14,7 @@ from adapters.ledger.table import Change
 from fleet.errors import Transient
 from fleet.hook_scope import HookScope
 from fleet.rules.capacity import BackOff
-from tests.fakes import AT, FakeTable
+from tests.fakes import AT, FakeTable, later
 
 HERE, ELSEWHERE = "gitlab.example.com", "gitlab.example.org"
 CONFIG = StoredConfig(
@@ -35,10 +35,6 @@ HOOK = HookRow(
 )
 DRY = BackOff(until=AT, failures=2, code="InsufficientInstanceCapacity")
 WRONG = BackOff(until=AT, failures=1, code="InvalidParameterValue")
-
-
-def later(seconds: float) -> datetime:
-    return AT + timedelta(seconds=seconds)
 
 
 class CountingTable(FakeTable):

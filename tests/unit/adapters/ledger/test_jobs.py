@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 
 import pytest
 
@@ -14,7 +14,7 @@ from fleet.errors import Transient
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
 from fleet.steps import MOST, Step, StepName
-from tests.fakes import AT, FakeTable
+from tests.fakes import AT, FakeTable, later
 from tests.unit.adapters.job_ledger import FINISHED, LATER, ROUTED, RUNNING, Ledger, job
 from tests.unit.fleet.facts import key
 
@@ -27,10 +27,6 @@ further = pytest.mark.parametrize("status", [RUNNING, FINISHED])
 @pytest.fixture
 def ledger() -> Ledger:
     return Ledger()
-
-
-def later(seconds: int) -> datetime:
-    return AT + timedelta(seconds=seconds)
 
 
 def waits(reason: Reason) -> Step:

@@ -1,7 +1,7 @@
 """Intended retries, and which pools were too short: written once, read until they are settled."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -10,16 +10,12 @@ from adapters.ledger.jobs import JobRows
 from adapters.ledger.retries import Intent
 from fleet.model import JobKey
 from fleet.rules.image import Containers
-from tests.fakes import AT, FakeTable
+from tests.fakes import AT, FakeTable, later
 from tests.unit.fleet.facts import job, key
 
 INTENT = Intent(job=key(1), failure_reason="runner_system_failure")
 RUBY = Containers(image="ruby:3", services=True)
 EVER = AT + timedelta(days=365)
-
-
-def later(seconds: float) -> datetime:
-    return AT + timedelta(seconds=seconds)
 
 
 @pytest.fixture
