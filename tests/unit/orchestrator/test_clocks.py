@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fleet.machine.mailbox import MachineState
 from fleet.reasons import Reason
@@ -42,6 +42,7 @@ CLOCKS = st.one_of(
     st.just(lambda s: datetime(1, 1, 1, tzinfo=UTC)),
     st.just(lambda s: datetime(9999, 12, 31, 23, 59, tzinfo=UTC)),
 )
+FEW = settings(max_examples=40)  # each is minutes of a fleet
 
 
 class Life:
@@ -73,6 +74,7 @@ class Life:
         return closed
 
 
+@FEW
 @given(
     clock=CLOCKS,
     sweeps_at=st.integers(0, 59),
@@ -91,6 +93,7 @@ def test_whatever_the_clock_shows_only_silence_is_silence(
     assert life.scene.job(1).attempt == 2
 
 
+@FEW
 @given(clock=CLOCKS)
 def test_a_history_is_in_order_whatever_the_clock_shows(clock: DeviceClock) -> None:
     life = Life(clock)
@@ -107,6 +110,7 @@ def test_a_history_is_in_order_whatever_the_clock_shows(clock: DeviceClock) -> N
     assert dated == sorted(dated)
 
 
+@FEW
 @given(clock=CLOCKS)
 def test_a_goodbye_is_dated_by_when_it_was_heard(clock: DeviceClock) -> None:
     """A clock that is ahead kept a machine that had ended until its expiry, for its goodbye."""
@@ -117,6 +121,7 @@ def test_a_goodbye_is_dated_by_when_it_was_heard(clock: DeviceClock) -> None:
     assert life.scene.job(1).attempt == 2
 
 
+@FEW
 @given(clock=CLOCKS)
 def test_an_idle_machine_is_spare_after_its_idle_time_and_not_before(clock: DeviceClock) -> None:
     life = Life(clock)

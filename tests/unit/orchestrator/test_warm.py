@@ -23,10 +23,10 @@ WARM = FLEET + "idle = { count = 1 }\n"
 )  # fmt: skip
 def test_an_image_that_never_serves_is_launched_few_times(weather: Weather) -> None:
     fleet = LivingFleet(GITLAB + KEPT_WARM, seed=1, weather=weather, tick_s=30)
-    fleet.go(6 * 60)
+    fleet.go(3 * 60)
     assert len(fleet.guests) == 4 + 1 + 1, "the first launch, and two probes"
     fleet.scene.world.fleet.forgive("small")  # as `apply` does
-    fleet.go(6 * 60)
+    fleet.go(3 * 60)
     assert len(fleet.guests) == 2 * 6
     fleet.weather = Weather()
     fleet.scene.world.fleet.forgive("small")
