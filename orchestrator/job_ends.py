@@ -11,7 +11,7 @@ from fleet.rules.job_runner import may_cancel, may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
 from fleet.steps import Step, StepName
 from orchestrator.past import keep_end
-from orchestrator.retry import facts_shown, note_outgrown, retry_if_infra
+from orchestrator.retry import facts_shown, learn_and_retry, retry_if_infra
 from orchestrator.world import World
 
 
@@ -103,8 +103,7 @@ def _retry_lost(world: World, runner: Runner, job: Job, shown: GitLabJob | None)
         return False
     recorded = record_shown(world, job, shown, runner)
     if recorded.ended is not None:
-        note_outgrown(world, recorded.ended, recorded.failure_reason)
-        retry_if_infra(world, recorded.ended, recorded.failure_reason)
+        learn_and_retry(world, recorded.ended, recorded.failure_reason)
     if recorded.status is not JobStatus.RUNNING or not may_cancel(runner, shown):
         return True
     report = world.runners.reports([runner]).get(runner.id)

@@ -25,7 +25,7 @@ from orchestrator.job_ends import record_shown
 from orchestrator.job_runner import runner_of
 from orchestrator.measure import measure
 from orchestrator.pool_tokens import show_presence
-from orchestrator.retry import finish_retries, note_outgrown, retry_if_infra
+from orchestrator.retry import finish_retries, learn_and_retry
 from orchestrator.route import Lead, fits_a_pool, reroute_lead, route, send_demands
 from orchestrator.watched_projects import refresh_watched
 from orchestrator.world import World
@@ -258,7 +258,6 @@ def _look_up(world: World, job: Job) -> None:
     )
     recorded = record_shown(world, job, shown, runner)
     if recorded.ended is not None:
-        note_outgrown(world, recorded.ended, recorded.failure_reason)
-        retry_if_infra(world, recorded.ended, recorded.failure_reason)
+        learn_and_retry(world, recorded.ended, recorded.failure_reason)
     if recorded.status <= job.status:
         world.jobs.looks.put_off(job.key, at=world.clock())

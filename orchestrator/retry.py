@@ -29,7 +29,13 @@ from orchestrator.world import World
 IN_HAND = timedelta(seconds=10)
 
 
-def note_outgrown(world: World, job: Job, failure_reason: str | None) -> None:
+def learn_and_retry(world: World, job: Job, failure_reason: str | None) -> None:
+    """Learn from a job's end for the next of its name, and retry it where its machine failed it."""
+    _note_outgrown(world, job, failure_reason)
+    retry_if_infra(world, job, failure_reason)
+
+
+def _note_outgrown(world: World, job: Job, failure_reason: str | None) -> None:
     """Remember a job that ran out of time, so that the next of its name goes to the overflow."""
     pool = world.pool(job.pool or "")
     if pool is not None and outgrew(failure_reason, overflow=pool.overflow):

@@ -147,7 +147,10 @@ def _owes_wake(world: World, event: JobEvent) -> bool:
 
 
 def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
-    """Decide and record where a job goes."""
+    """Decide and record where a job goes.
+
+    `shown`: the job as GitLab shows it; None where GitLab has no such job.
+    """
     at = world.clock()
     decide = partial(decide_route, pools=world.config.pools)
     pending = _pending(world, shown, _fit(world, shown), decide) if shown else None

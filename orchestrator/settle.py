@@ -29,7 +29,7 @@ from orchestrator.hooks import note_proof
 from orchestrator.job_ends import retry_lost_jobs
 from orchestrator.job_runner import did_run, ran_in_fleet, runner_of, runs_a_job
 from orchestrator.past import keep_end
-from orchestrator.retry import note_outgrown, retry_if_infra
+from orchestrator.retry import learn_and_retry
 from orchestrator.world import World
 
 LONGEST_ID = 200  # characters; a key of the ledger takes 1024 bytes
@@ -50,7 +50,10 @@ class SettleResult:
 
 
 def settle(world: World, event: Mapping[str, Any], *, round_: int) -> SettleResult:
-    """Settle an event of the bus, or ask for another round after a wait."""
+    """Settle an event of the bus, or ask for another round after a wait.
+
+    `round_`: 0 at first, plus 1 after each wait. Raises `Refused` for an event that no rule sends.
+    """
     kind = event["detail-type"]
     detail = event["detail"]
     if kind in {"job.running", "job.finished"}:
@@ -85,8 +88,7 @@ def _settle_job(world: World, event: JobEvent, *, round_: int) -> SettleResult:
     if job.status is JobStatus.RUNNING:
         return SettleResult(reason=Reason.RUNNING, wake=uncounted)
     if round_ == 0 and ran_in_fleet(world, job, event):
-        note_outgrown(world, job, event.failure_reason)
-        retry_if_infra(world, job, event.failure_reason)
+        learn_and_retry(world, job, event.failure_reason)
     facts = SettleFacts(
         happening=Happening.FINISHED,
         round=round_,

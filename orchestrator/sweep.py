@@ -36,7 +36,7 @@ JUDGED_AT_ONCE = 8
 NAMED_AT_MOST = 50  # in the row that `status` reads
 
 # By back end, then by machine id; None for one that can show no machines.
-Shown = Mapping[str, Mapping[str, Machine] | None]
+ShownMachines = Mapping[str, Mapping[str, Machine] | None]
 
 
 class Disposal(StrEnum):
@@ -59,7 +59,7 @@ class SweepResult:
 
 
 def sweep(world: World) -> SweepResult:
-    """AWS to ledger, ledger to AWS, GitLab to both."""
+    """Compare AWS, GitLab and the ledger, and end what has no row or should live no longer."""
     machines = _machines(world)
     controls = in_force(world.fleet.controls(), world.clock())
     known: dict[str, Runner] = {}
@@ -99,7 +99,7 @@ def sweep(world: World) -> SweepResult:
 
 def _judge(
     world: World,
-    machines: Shown,
+    machines: ShownMachines,
     controls: Collection[Control],
     limits: Limits,
     runner: Runner,
@@ -130,7 +130,7 @@ def _judge(
 
 def _decide(
     world: World,
-    machines: Shown,
+    machines: ShownMachines,
     controls: Collection[Control],
     limits: Limits,
     runner: Runner,
@@ -224,7 +224,7 @@ def _pools(world: World) -> Iterator[tuple[str, Limits]]:
         yield name, LEAVING
 
 
-def _machines(world: World) -> Shown:
+def _machines(world: World) -> ShownMachines:
     """The machines of each back end; one that does not answer is left out."""
     shown: dict[str, dict[str, Machine] | None] = {}
     for name, backend in world.backends.items():
@@ -235,7 +235,7 @@ def _machines(world: World) -> Shown:
     return shown
 
 
-def _alive(world: World, runner: Runner, machines: Shown) -> bool | None:
+def _alive(world: World, runner: Runner, machines: ShownMachines) -> bool | None:
     """Whether the runner's machine lives; None while its cloud cannot say."""
     shown = machines.get(runner.backend)
     machine = shown.get(runner.machine_id or "") if shown else None
@@ -258,7 +258,7 @@ def _ask(world: World, suspect: Suspect) -> Suspect | None:
 
 def _end_stray_machines(
     world: World,
-    machines: Shown,
+    machines: ShownMachines,
     runners: Mapping[str, Runner],
     hidden: Collection[str],
     not_ended: list[str],

@@ -1,4 +1,4 @@
-"""Task `Settle`: a job was taken or ended, or a machine is going. Close the books."""
+"""Task `Settle`: a runner took a job, a job ended, or a machine ends."""
 
 from typing import Any
 
