@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from local.gitlab.ci.globs import matching
 from local.gitlab.ci.types import ArtifactSpec, CacheSpec
-from local.gitlab.ci.values import Location, expand, read_duration_s
+from local.gitlab.ci.values import Entries, Location, expand
 
 _OUTCOMES = ("on_success", "on_failure", "always")
 _POLICIES = ("pull-push", "pull", "push")
@@ -38,24 +38,22 @@ def read_artifacts(spot: Location) -> tuple[ArtifactSpec, ...]:
     if not entries:
         return ()
     _check_access(entries)
-    expire_in = entries["expire_in"].text() if "expire_in" in entries else None
-    if expire_in and expire_in.lower() != "never" and read_duration_s(expire_in) is None:
-        raise entries["expire_in"].error("must be a duration such as '1 week', or 'never'")
-    reports = entries["reports"].entries(_REPORTS) if "reports" in entries else {}
+    expire_in = entries.read("expire_in", Location.expiry, None)
+    reports = entries.read("reports", lambda spot: spot.entries(_REPORTS), Entries())
     return (
         ArtifactSpec(
-            name=entries["name"].text() if "name" in entries else None,
-            paths=_texts(entries, "paths"),
-            exclude=_texts(entries, "exclude"),
-            untracked="untracked" in entries and entries["untracked"].flag(),
-            when=entries["when"].one_of(_OUTCOMES) if "when" in entries else "on_success",
+            name=entries.read("name", Location.text, None),
+            paths=entries.read("paths", Location.texts, ()),
+            exclude=entries.read("exclude", Location.texts, ()),
+            untracked=entries.read("untracked", Location.flag, False),
+            when=entries.read("when", lambda spot: spot.one_of(_OUTCOMES), "on_success"),
             expire_in=expire_in,
             reports=dict(_report(kind, report) for kind, report in reports.items()),
         ),
     )
 
 
-def _check_access(entries: Mapping[str, Location]) -> None:
+def _check_access(entries: Entries) -> None:
     """Raises `CiError` for wrong `public`, `access` or `expose_as`."""
     if "public" in entries and "access" in entries:
         raise entries["access"].error("cannot stand beside public")
@@ -67,7 +65,7 @@ def _check_access(entries: Mapping[str, Location]) -> None:
         _check_expose_as(entries)
 
 
-def _check_expose_as(entries: Mapping[str, Location]) -> None:
+def _check_expose_as(entries: Entries) -> None:
     if not _EXPOSED.fullmatch(entries["expose_as"].text()):
         raise entries["expose_as"].error(
             "can contain only letters, digits, '-', '_' and spaces, 100 at most"
@@ -105,17 +103,17 @@ def read_caches(
 
 def _cache(spot: Location, files: Mapping[str, str], known: Mapping[str, str]) -> CacheSpec:
     entries = spot.entries(_CACHE_KEYS)
-    fallback_keys = _texts(entries, "fallback_keys")
+    fallback_keys = entries.read("fallback_keys", Location.texts, ())
     if len(fallback_keys) > _MOST_FALLBACK_KEYS:
         raise entries["fallback_keys"].error(f"may have {_MOST_FALLBACK_KEYS} entries at most")
     return CacheSpec(
-        key=_cache_key(entries["key"], files, known) if "key" in entries else "default",
-        paths=_texts(entries, "paths"),
-        untracked="untracked" in entries and entries["untracked"].flag(),
-        policy=_policy(entries["policy"], known) if "policy" in entries else "pull-push",
-        when=entries["when"].one_of(_OUTCOMES) if "when" in entries else "on_success",
+        key=entries.read("key", lambda key: _cache_key(key, files, known), "default"),
+        paths=entries.read("paths", Location.texts, ()),
+        untracked=entries.read("untracked", Location.flag, False),
+        policy=entries.read("policy", lambda policy: _policy(policy, known), "pull-push"),
+        when=entries.read("when", lambda spot: spot.one_of(_OUTCOMES), "on_success"),
         fallback_keys=fallback_keys,
-        unprotect="unprotect" in entries and entries["unprotect"].flag(),
+        unprotect=entries.read("unprotect", Location.flag, False),
     )
 
 
@@ -150,7 +148,3 @@ def _literal_key(spot: Location) -> str:
     if key in {".", ".."}:
         raise spot.error('cannot be "." or ".."')
     return spot.text()
-
-
-def _texts(entries: Mapping[str, Location], key: str) -> tuple[str, ...]:
-    return entries[key].texts() if key in entries else ()

@@ -32,6 +32,11 @@ def holds(text: str, variables: Mapping[str, str]) -> bool:
     return _is_true(_ExpressionParser(text).expression()(variables))
 
 
+def is_pattern(text: str) -> bool:
+    """Whether the text looks like `/pattern/flags`, which may be wrong or empty."""
+    return re.fullmatch(r"/.*/[ismU]*", text, re.DOTALL) is not None
+
+
 def matches(pattern: str, text: str) -> bool:
     """Whether `text` matches `/pattern/flags`. Raises `ExpressionError`."""
     parts = _PATTERN.fullmatch(pattern.strip())

@@ -15,7 +15,7 @@ from local.gitlab.ci.rules import WORKFLOW_RULE_KEYS, Changes, RuleFacts, matchi
 from local.gitlab.ci.tree import Tree, left_out_warning, name_not_fetched, read_tree
 from local.gitlab.ci.types import CiError, CiMissingError, PipelineSpec
 from local.gitlab.ci.unsupported import warnings_of
-from local.gitlab.ci.values import Location, expand
+from local.gitlab.ci.values import Entries, Location, expand
 from local.gitlab.ci.yaml import Node
 
 MAIN_FILE = ".gitlab-ci.yml"
@@ -55,11 +55,11 @@ def read_pipeline(  # noqa: PLR0913 - a file, and four kinds of facts for rules
 
 
 def _pipeline(tree: Tree, facts: RuleFacts, files: Mapping[str, str]) -> PipelineSpec:
-    entries = {
-        name: Location(node, name)
+    entries = Entries(
+        (name, Location(node, name))
         for name, node in tree.entries.items()
         if node.value is not None or name not in _TOP_LEVEL
-    }
+    )
     document = _Document(file=tree.file, entries=entries)
     stages = document.stages()
     workflow = document.workflow(facts)
@@ -100,9 +100,9 @@ def _pipeline(tree: Tree, facts: RuleFacts, files: Mapping[str, str]) -> Pipelin
 def _check_stages(drafts: list[Draft], stages: Sequence[str]) -> list[Draft]:
     for draft in drafts:
         if draft.spec.stage not in stages:
-            place = draft.entries.get("stage", draft.spot)
+            spot = draft.entries.get("stage", draft.spot)
             why = f"stage {draft.spec.stage!r} does not exist; there are {', '.join(stages)}"
-            raise place.missing(why)
+            raise spot.missing(why)
     return drafts
 
 
@@ -129,32 +129,32 @@ class _Document:
     """The top level of the file."""
 
     file: str
-    entries: Mapping[str, Location]
+    entries: Entries
 
     def stages(self) -> tuple[str, ...]:
         """`.pre`, the file's stages in order, `.post`."""
-        stages = self.entries["stages"].texts() if "stages" in self.entries else _STAGES
+        stages = self.entries.read("stages", Location.texts, _STAGES)
         inner = dict.fromkeys(stage for stage in stages if stage not in _EDGES)
         return (".pre", *inner, ".post")
 
     def variables(self) -> Variables:
-        if "variables" not in self.entries:
-            return Variables()
-        return read_variables(self.entries["variables"], GLOBAL_VARIABLE)
+        return self.entries.read(
+            "variables", lambda spot: read_variables(spot, GLOBAL_VARIABLE), Variables()
+        )
 
-    def defaults(self) -> dict[str, Location]:
+    def defaults(self) -> Entries:
         old = {key: self.entries[key] for key in _OLD_DEFAULTS if key in self.entries}
-        new = self.entries["default"].entries(DEFAULT_KEYS) if "default" in self.entries else {}
+        new = self.entries.read("default", lambda spot: spot.entries(DEFAULT_KEYS), Entries())
         for key in old.keys() & new.keys():
             raise new[key].error("is defined at the top level and in default, too")
-        return {**old, **new}
+        return Entries({**old, **new})
 
     @property
     def has_workflow_rules(self) -> bool:
         return "workflow" in self.entries and "rules" in self.entries["workflow"].entries()
 
     def workflow(self, facts: RuleFacts) -> _Workflow:
-        entries = self.entries["workflow"].entries(_WORKFLOW) if "workflow" in self.entries else {}
+        entries = self.entries.read("workflow", lambda spot: spot.entries(_WORKFLOW), Entries())
         variables = self.variables()
         known = {**variables.values, **facts.variables}
         rule: Mapping[str, Node] | None = {}
@@ -166,7 +166,7 @@ class _Document:
         if "variables" in overrides:
             variables = variables.under(read_variables(overrides["variables"]))
         cancels = _auto_cancel(entries.get("auto_cancel"), _AutoCancel())
-        name = entries["name"].text() if "name" in entries else None
+        name = entries.read("name", Location.text, None)
         if name is not None and len(name) > _LONGEST_NAME:
             raise entries["name"].error(f"may have {_LONGEST_NAME} characters at most")
         is_never = "when" in overrides and overrides["when"].node.value == "never"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from local.gitlab.ci.values import Location, expand
+from local.gitlab.ci.values import Entries, Location, expand
 from local.gitlab.ci.yaml import Node, Value
 
 _HEADER_KEYS = ("inputs", "description", "component")
@@ -46,7 +46,7 @@ def with_inputs(
             raise node.error("include:inputs: the included file has no `spec:inputs` header")
         return first, warnings
     header = Location(first, "header").entries(("spec",))["spec"]
-    spec = header.entries(_HEADER_KEYS) if header.node.value is not None else {}
+    spec = Entries() if header.is_null else header.entries(_HEADER_KEYS)
     declared = spec["inputs"].entries() if "inputs" in spec and spec["inputs"].is_map else {}
     for name, node in given.items():
         if name not in declared:
@@ -57,15 +57,15 @@ def with_inputs(
 
 def _value(name: str, spot: Location, given: Node | None) -> Node:
     """An input's value, checked against its declaration."""
-    entries = spot.entries(_INPUT_KEYS) if spot.node.value is not None else {}
-    kind = entries["type"].one_of(_TYPES) if "type" in entries else "string"
+    entries = Entries() if spot.is_null else spot.entries(_INPUT_KEYS)
+    kind = entries.read("type", lambda spot: spot.one_of(_TYPES), "string")
     source = (
         given if given is not None else entries["default"].node if "default" in entries else None
     )
     if source is None:
         raise spot.error(f"`{name}` input: required value has not been provided")
     value = _of_type(name, kind, source)
-    options = entries["options"].items() if "options" in entries else ()
+    options = entries.read("options", Location.items, ())
     if len(options) > _MOST_OPTIONS:
         raise entries["options"].error(f"may have {_MOST_OPTIONS} options at most")
     if options and _plain(value) not in [_plain(option.node) for option in options]:
@@ -117,14 +117,14 @@ def _plain(node: Node) -> object:
     return node.value
 
 
-def _node_of(value: object, place: Node) -> Node:
+def _node_of(value: object, origin: Node) -> Node:
     if isinstance(value, dict):
-        entries = {str(key): _node_of(item, place) for key, item in value.items()}
-        return replace(place, value=entries)
+        entries = {str(key): _node_of(item, origin) for key, item in value.items()}
+        return replace(origin, value=entries)
     if isinstance(value, list):
-        return replace(place, value=tuple(_node_of(item, place) for item in value))
+        return replace(origin, value=tuple(_node_of(item, origin) for item in value))
     scalar = value if value is None or isinstance(value, str | int | float) else str(value)
-    return replace(place, value=scalar)
+    return replace(origin, value=scalar)
 
 
 def _interpolate(node: Node, inputs: Mapping[str, Node], variables: Mapping[str, str]) -> Node:
@@ -149,10 +149,10 @@ def _interpolate(node: Node, inputs: Mapping[str, Node], variables: Mapping[str,
             return replace(source, value=_block(source, whole[1], inputs, variables).value)
         return replace(source, value=_BLOCK.sub(lambda m: text_of(source, m[0], m[1]), value))
 
-    def text_of(place: Node, block: str, inside: str) -> str:
+    def text_of(origin: Node, block: str, inside: str) -> str:
         if inside.startswith("matrix."):
             return block
-        value = _block(place, inside, inputs, variables)
+        value = _block(origin, inside, inputs, variables)
         is_plain = not isinstance(value.value, tuple | Mapping)
         return _text(value.value) if is_plain else json.dumps(_plain(value))
 
@@ -160,24 +160,24 @@ def _interpolate(node: Node, inputs: Mapping[str, Node], variables: Mapping[str,
 
 
 def _block(
-    place: Node, inside: str, inputs: Mapping[str, Node], variables: Mapping[str, str]
+    origin: Node, inside: str, inputs: Mapping[str, Node], variables: Mapping[str, str]
 ) -> Node:
     """The value of `inputs.name | function`."""
     access, *functions = (part.strip() for part in inside.split("|"))
     if access.startswith("matrix."):
-        return replace(place, value=f"$[[ {inside} ]]")
+        return replace(origin, value=f"$[[ {inside} ]]")
     parts = _ACCESS.fullmatch(access)
     if not parts or parts[1] not in inputs:
-        raise place.error(f"unknown interpolation `{access}`; there are {_names(inputs)}")
+        raise origin.error(f"unknown interpolation `{access}`; there are {_names(inputs)}")
     value = inputs[parts[1]]
     for index in map(int, _INDEX.findall(parts[2])):
         if not isinstance(value.value, tuple) or index >= len(value.value):
-            raise place.error(f"`{access}`: there is no item {index}")
+            raise origin.error(f"`{access}`: there is no item {index}")
         value = value.value[index]
     if len(functions) > _MOST_FUNCTIONS:
-        raise place.error(f"too many functions in `{inside}`: {_MOST_FUNCTIONS} at most")
+        raise origin.error(f"too many functions in `{inside}`: {_MOST_FUNCTIONS} at most")
     for function in functions:
-        value = _apply(place, function, value, variables)
+        value = _apply(origin, function, value, variables)
     return value
 
 
@@ -185,9 +185,9 @@ def _names(inputs: Mapping[str, Node]) -> str:
     return ", ".join(f"inputs.{name}" for name in inputs) or "no inputs"
 
 
-def _apply(place: Node, function: str, value: Node, variables: Mapping[str, str]) -> Node:
+def _apply(origin: Node, function: str, value: Node, variables: Mapping[str, str]) -> Node:
     if not isinstance(value.value, str):
-        raise place.error(f"{function} takes a string")
+        raise origin.error(f"{function} takes a string")
     truncated = _TRUNCATE.fullmatch(function)
     if truncated:
         start, length = int(truncated[1]), int(truncated[2])
@@ -197,7 +197,7 @@ def _apply(place: Node, function: str, value: Node, variables: Mapping[str, str]
         "posix_escape": shlex.quote,
     }
     if function not in functions:
-        raise place.error(
+        raise origin.error(
             f"no function matching `{function}`; there are truncate(a,b), {', '.join(functions)}"
         )
     return replace(value, value=functions[function](value.value))

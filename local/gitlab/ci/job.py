@@ -1,8 +1,7 @@
 """From one job entry of the file to its jobs, with defaults and rules applied."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from local.gitlab.ci import keywords
 from local.gitlab.ci.artifacts import read_artifacts, read_caches
@@ -11,13 +10,15 @@ from local.gitlab.ci.parallel import ParallelJob, parallel_jobs
 from local.gitlab.ci.rules import (
     JOB_RULE_KEYS,
     JOB_RULE_WHEN,
+    LONGEST_DELAY,
     RuleFacts,
+    check_start_in,
     matching_rule,
     selected_by_refs,
 )
 from local.gitlab.ci.types import ArtifactSpec, JobSpec, RetrySpec
 from local.gitlab.ci.unsupported import check_unsupported, pages_path
-from local.gitlab.ci.values import Location, expand
+from local.gitlab.ci.values import Entries, Location, expand
 
 DEFAULT_KEYS = (
     *("after_script", "artifacts", "before_script", "cache", "hooks", "id_tokens", "identity"),
@@ -41,16 +42,13 @@ _TRIGGER_WHEN = ("on_success", "on_failure", "always", "manual")
 _NOT_BESIDE_RULES = ("only", "except", "start_in")
 _LONGEST_NAME = 255
 _LONGEST_TIMEOUT = "1 month"
-_LONGEST_DELAY = "1 week"
-_T = TypeVar("_T")
-_A = TypeVar("_A")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileContext:
     """The parts of the file, and facts, that a job entry depends on."""
 
-    defaults: Mapping[str, Location]
+    defaults: Entries
     variables: Variables
     facts: RuleFacts
     files: Mapping[str, str]
@@ -66,19 +64,9 @@ class Draft:
     spec: JobSpec
     is_selected: bool  # false when its rules exclude it
     is_trigger: bool = False  # starts another pipeline, which does not exist here
-    entries: Mapping[str, Location] = field(default_factory=dict)  # its rule applied
+    entries: Entries = field(default_factory=Entries)  # its rule applied
     needs: Needs | None = None
     rule_needs: tuple[Needs, ...] = ()  # of every rule, also those that do not hold
-
-
-class _Body:
-    """The entries of a job, read by key; null entries count as absent."""
-
-    def __init__(self, entries: Mapping[str, Location]) -> None:
-        self.entries = {k: spot for k, spot in entries.items() if spot.node.value is not None}
-
-    def read(self, key: str, reader: Callable[[Location], _T], absent: _A) -> _T | _A:
-        return reader(self.entries[key]) if key in self.entries else absent
 
 
 def read_drafts(name: str, spot: Location, context: FileContext) -> Iterator[Draft]:
@@ -90,12 +78,12 @@ def read_drafts(name: str, spot: Location, context: FileContext) -> Iterator[Dra
         for key in _inherited_names(own, "default", context.defaults)
         if not is_trigger or key == "interruptible"
     ]
-    entries = {**{k: context.defaults[k] for k in inherited}, **own}
+    entries = Entries({**{key: context.defaults[key] for key in inherited}, **own})
     names = _inherited_names(own, "variables", context.variables.values)
     variables = Variables(
         values={k: context.variables.values[k] for k in names}, raw=context.variables.raw & {*names}
     )
-    if "variables" in own and own["variables"].node.value is not None:
+    if "variables" in own:
         own_variables = keywords.read_variables(own["variables"], keywords.JOB_VARIABLE)
         variables = variables.under(own_variables)
     for job in parallel_jobs(name, entries.get("parallel")):
@@ -104,7 +92,7 @@ def read_drafts(name: str, spot: Location, context: FileContext) -> Iterator[Dra
         yield _draft(name, job, inputs, context)
 
 
-def _own_entries(name: str, spot: Location) -> dict[str, Location]:
+def _own_entries(name: str, spot: Location) -> Entries:
     """The entry's keys without nulls, checked as far as the entry alone tells."""
     if not name.strip():
         raise spot.error("a job's name can't be blank")
@@ -119,7 +107,7 @@ def _own_entries(name: str, spot: Location) -> dict[str, Location]:
     own = spot.entries(_TRIGGER_KEYS if _is_trigger(every) else _JOB_KEYS)
     if "run" in own:
         raise own["run"].error("CI steps are not supported here; use script")
-    own = {key: entry for key, entry in own.items() if entry.node.value is not None}
+    own = own.present
     check_unsupported(name, own)
     return own
 
@@ -142,14 +130,14 @@ class _Inputs:
     """The values that a job is made of, before or after its rules are applied."""
 
     spot: Location
-    entries: Mapping[str, Location]
+    entries: Entries
     variables: Variables
     is_selected: bool
 
 
 def _draft(name: str, job: ParallelJob, inputs: _Inputs, context: FileContext) -> Draft:
     applied = _apply_rules(inputs, context)
-    body = _Body(applied.entries)
+    body = applied.entries.present
     is_trigger = _is_trigger(inputs.entries)
     needs = body.read("needs", lambda spot: keywords.read_needs(spot, of_trigger=is_trigger), None)
     return Draft(
@@ -158,16 +146,14 @@ def _draft(name: str, job: ParallelJob, inputs: _Inputs, context: FileContext) -
         spec=_spec(job, applied, context),
         is_selected=applied.is_selected,
         is_trigger=is_trigger,
-        entries=body.entries,
+        entries=body,
         needs=needs,
         rule_needs=_rule_needs(inputs),
     )
 
 
 def _rule_needs(inputs: _Inputs) -> tuple[Needs, ...]:
-    if "rules" not in inputs.entries or inputs.entries["rules"].node.value is None:
-        return ()
-    rules = [rule.entries() for rule in inputs.entries["rules"].items()]
+    rules = [rule.entries() for rule in inputs.entries.present.read("rules", Location.items, ())]
     return tuple(
         keywords.read_needs(entries["needs"], of_rule=True)
         for entries in rules
@@ -175,9 +161,9 @@ def _rule_needs(inputs: _Inputs) -> tuple[Needs, ...]:
     )
 
 
-def _inherited_names(own: Mapping[str, Location], kind: str, names: Collection[str]) -> list[str]:
+def _inherited_names(own: Entries, kind: str, names: Collection[str]) -> list[str]:
     """Those of `names` that `inherit:` admits; all without it. `kind`: default | variables."""
-    entries = own["inherit"].entries(("default", "variables")) if "inherit" in own else {}
+    entries = own.read("inherit", lambda spot: spot.entries(("default", "variables")), Entries())
     if kind not in entries:
         return list(names)
     if entries[kind].is_list:
@@ -190,7 +176,7 @@ def _inherited_names(own: Mapping[str, Location], kind: str, names: Collection[s
 
 def _apply_rules(inputs: _Inputs, context: FileContext) -> _Inputs:
     """The job with the first rule that holds applied, or with `only` and `except` asked."""
-    entries = {k: spot for k, spot in inputs.entries.items() if spot.node.value is not None}
+    entries = inputs.entries.present
     facts = context.facts
     facts = replace(facts, variables={**inputs.variables.values, **facts.variables})
     if "rules" not in entries:
@@ -216,10 +202,10 @@ def _apply_rules(inputs: _Inputs, context: FileContext) -> _Inputs:
     is_selected = "when" not in overrides or overrides["when"].node.value != "never"
     if not is_selected:
         del overrides["when"]
-    return _Inputs(inputs.spot, {**entries, **overrides}, variables, is_selected)
+    return _Inputs(inputs.spot, Entries({**entries, **overrides}), variables, is_selected)
 
 
-def _check_rules(entries: Mapping[str, Location]) -> None:
+def _check_rules(entries: Entries) -> None:
     for key in _NOT_BESIDE_RULES:
         if key in entries:
             raise entries[key].error("cannot stand beside rules")
@@ -229,13 +215,13 @@ def _check_rules(entries: Mapping[str, Location]) -> None:
 
 
 def _spec(job: ParallelJob, inputs: _Inputs, context: FileContext) -> JobSpec:
-    body = _Body(inputs.entries)
+    body = inputs.entries.present
     known = {**inputs.variables.values, **context.facts.variables}
     is_trigger = _is_trigger(inputs.entries)
     if not is_trigger and not any(body.read("script", Location.lines, ())):
         raise inputs.spot.error("script is missing")
     when, start_in_s = _when(body, _TRIGGER_WHEN if is_trigger else _WHEN)
-    manual_is_optional = when == "manual" and "rules" not in body.entries
+    manual_is_optional = when == "manual" and "rules" not in body
     allowed, codes = body.read(
         "allow_failure", keywords.read_allow_failure, (manual_is_optional, ())
     )
@@ -268,7 +254,7 @@ def _spec(job: ParallelJob, inputs: _Inputs, context: FileContext) -> JobSpec:
         environment=body.read(
             "environment", lambda spot: keywords.read_environment(spot, known), None
         ),
-        id_in_parallel=job.place,
+        id_in_parallel=job.id_in_parallel,
     )
 
 
@@ -277,10 +263,10 @@ def _before_sources(spot: Location) -> tuple[str, ...]:
     return entries["pre_get_sources_script"].lines() if entries else ()
 
 
-def _artifacts(inputs: _Inputs, body: _Body) -> tuple[ArtifactSpec, ...]:
+def _artifacts(inputs: _Inputs, body: Entries) -> tuple[ArtifactSpec, ...]:
     """The job's artifacts, and the folder that GitLab Pages would publish."""
     artifacts = body.read("artifacts", read_artifacts, ())
-    path = pages_path(inputs.spot.path.removeprefix("jobs:"), body.entries)
+    path = pages_path(inputs.spot.path.removeprefix("jobs:"), body)
     if path is None:
         return artifacts
     (own,) = artifacts or (ArtifactSpec(),)
@@ -291,10 +277,7 @@ def _expand_if_any(text: str | None, known: Mapping[str, str]) -> str | None:
     return None if text is None else expand(text, known)
 
 
-def _when(body: _Body, whens: Collection[str]) -> tuple[str, int | None]:
+def _when(body: Entries, whens: Collection[str]) -> tuple[str, int | None]:
     when = body.read("when", lambda spot: spot.one_of(whens), "on_success")
-    if when == "delayed" and "start_in" not in body.entries:
-        raise body.entries["when"].error("delayed takes start_in beside it")
-    if when != "delayed" and "start_in" in body.entries:
-        raise body.entries["start_in"].error("start_in goes with `when: delayed` only")
-    return when, body.read("start_in", lambda s: s.duration_up_to_s(_LONGEST_DELAY), None)
+    check_start_in(body, when)
+    return when, body.read("start_in", lambda s: s.duration_up_to_s(LONGEST_DELAY), None)

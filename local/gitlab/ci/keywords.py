@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from local.gitlab.ci.expression import ExpressionError, matches
+from local.gitlab.ci.expression import ExpressionError, is_pattern, matches
 from local.gitlab.ci.parallel import parallel_jobs
 from local.gitlab.ci.types import EnvironmentSpec, ImageSpec, NeedSpec, RetrySpec
 from local.gitlab.ci.values import Location, expand
@@ -31,7 +31,6 @@ _ENVIRONMENT_NAME = re.compile(r"[\w${}. -]([\w/${}. -]*[\w${}. -])?", re.ASCII)
 _LONGEST_URL = 255
 _MOST_TAGS = 49
 _MOST_ELSEWHERE = 5  # needs:pipeline
-_COVERAGE = re.compile(r"/.*/[ismU]*", re.DOTALL)
 _RETRY_WHEN = (  # GitLab's `Enums::Ci::CommitStatus.failure_reasons` and docs, "retry:when"
     *("always", "unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure"),
     *("runner_system_failure", "missing_dependency_failure", "runner_unsupported"),
@@ -80,7 +79,7 @@ def read_variables(spot: Location, allowed: Collection[str] = ()) -> Variables:
     values: dict[str, str] = {}
     raw: set[str] = set()
     for name, variable in spot.entries().items():
-        if variable.node.value is None and allowed:
+        if variable.is_null and allowed:
             values[name] = ""
             continue
         if not variable.is_map or not allowed:
@@ -88,7 +87,7 @@ def read_variables(spot: Location, allowed: Collection[str] = ()) -> Variables:
             continue
         entries = variable.entries(allowed)
         value = entries.get("value")
-        values[name] = value.scalar_text() if value and value.node.value is not None else ""
+        values[name] = value.scalar_text() if value and not value.is_null else ""
         if "options" in entries:
             options = entries["options"].texts()
             if options and (value is None or value.node.value not in options):
@@ -112,7 +111,7 @@ def read_services(spot: Location) -> tuple[ImageSpec, ...]:
 
 def _present_items(spot: Location) -> tuple[Location, ...]:
     """The list's items without nulls, which GitLab skips in `needs` and `services`."""
-    return tuple(item for item in spot.items() if item.node.value is not None)
+    return tuple(item for item in spot.items() if not item.is_null)
 
 
 def _image(spot: Location, allowed: tuple[str, ...]) -> ImageSpec:
@@ -121,12 +120,12 @@ def _image(spot: Location, allowed: tuple[str, ...]) -> ImageSpec:
     entries = spot.entries(allowed)
     if "name" not in entries:
         raise spot.error("name is missing")
-    policies = entries["pull_policy"].list_of(_PULL_POLICIES) if "pull_policy" in entries else ()
+    policies = entries.read("pull_policy", lambda spot: spot.list_of(_PULL_POLICIES), ())
     return ImageSpec(
         name=entries["name"].text(),
-        alias=entries["alias"].text() if "alias" in entries else None,
+        alias=entries.read("alias", Location.text, None),
         entrypoint=_command_line(entries, "entrypoint"),
-        command=entries["command"].lines() if "command" in entries else (),
+        command=entries.read("command", Location.lines, ()),
         variables=read_variables(entries["variables"]).values if "variables" in entries else {},
         pull_policy=policies,
         executor_options={
@@ -163,7 +162,7 @@ def read_tags(spot: Location) -> tuple[str, ...]:
 def check_coverage(spot: Location) -> None:
     """Raises `CiError` when `coverage:` is no /pattern/."""
     text = spot.text()
-    if not _COVERAGE.fullmatch(text):
+    if not is_pattern(text):
         raise spot.error(f"must be a pattern between slashes, such as '/{text.strip('/')}/'")
     try:
         matches(text, "")
@@ -176,11 +175,11 @@ def read_retry(spot: Location) -> RetrySpec:
     if not spot.is_map:
         return RetrySpec(max=spot.whole_number(0, 2))
     entries = spot.entries(("max", "when", "exit_codes"))
-    codes = _exit_codes(entries["exit_codes"]) if "exit_codes" in entries else ()
+    codes = entries.read("exit_codes", _exit_codes, ())
     by_default = () if codes else ("always",)
     return RetrySpec(
-        max=entries["max"].whole_number(0, 2) if "max" in entries else 0,
-        when=entries["when"].list_of(_RETRY_WHEN) if "when" in entries else by_default,
+        max=entries.read("max", lambda spot: spot.whole_number(0, 2), 0),
+        when=entries.read("when", lambda spot: spot.list_of(_RETRY_WHEN), by_default),
         exit_codes=codes,
     )
 
@@ -192,7 +191,7 @@ def _exit_codes(spot: Location) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """`needs:` with job names as written, each with its place in the file."""
+    """`needs:` with job names as written, each with its location."""
 
     jobs: tuple[tuple[NeedSpec, Location], ...] = ()
     elsewhere: tuple[Location, ...] = ()  # jobs of other pipelines and projects
@@ -238,8 +237,8 @@ def _needs_of_item(spot: Location) -> tuple[NeedSpec, ...]:
         raise spot.error("job is missing")
     if "parallel" in entries and not entries["parallel"].is_map:
         raise entries["parallel"].error("needs take `parallel: matrix`, not a number")
-    artifacts = "artifacts" not in entries or entries["artifacts"].flag()
-    optional = "optional" in entries and entries["optional"].flag()
+    artifacts = entries.read("artifacts", Location.flag, True)
+    optional = entries.read("optional", Location.flag, False)
     jobs = parallel_jobs(entries["job"].text(), entries.get("parallel"))
     return tuple(NeedSpec(job=j.name, artifacts=artifacts, optional=optional) for j in jobs)
 
@@ -261,7 +260,7 @@ def read_environment(spot: Location, known: Mapping[str, str]) -> EnvironmentSpe
     entries = spot.entries(_ENVIRONMENT_KEYS)
     if "name" not in entries:
         raise spot.error("name is missing")
-    url = entries["url"].text() if "url" in entries else None
+    url = entries.read("url", Location.text, None)
     if url and len(url) > _LONGEST_URL:
         raise entries["url"].error(f"may have {_LONGEST_URL} characters at most")
     if "kubernetes" in entries and not entries["kubernetes"].is_map:
@@ -271,9 +270,9 @@ def read_environment(spot: Location, known: Mapping[str, str]) -> EnvironmentSpe
     return EnvironmentSpec(
         name=_environment_name(entries["name"], known),
         url=url,
-        action=entries["action"].one_of(_ACTIONS) if "action" in entries else "start",
-        tier=entries["deployment_tier"].one_of(_TIERS) if "deployment_tier" in entries else None,
-        on_stop=entries["on_stop"].text() if "on_stop" in entries else None,
+        action=entries.read("action", lambda spot: spot.one_of(_ACTIONS), "start"),
+        tier=entries.read("deployment_tier", lambda spot: spot.one_of(_TIERS), None),
+        on_stop=entries.read("on_stop", Location.text, None),
     )
 
 

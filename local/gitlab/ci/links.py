@@ -145,7 +145,7 @@ def _resolve_links(draft: Draft, jobs: _Jobs) -> JobSpec:
         needs = tuple(_needs(draft, draft.needs, jobs))
         if len(needs) > _MOST_NEEDS:
             why = f"may need {_MOST_NEEDS} jobs at most, not {len(needs)}"
-            raise _place(draft, "needs").error(why)
+            raise _spot_of(draft, "needs").error(why)
         spec = replace(spec, needs=tuple(_without_triggers(needs, jobs)))
     if spec.dependencies is not None:
         names = (d.spec.name for name in spec.dependencies for d in jobs.in_pipeline(name))
@@ -190,7 +190,7 @@ def _waits_for(trigger: Draft, jobs: _Jobs) -> Iterator[str]:
                 yield draft.spec.name
 
 
-def _place(draft: Draft, key: str) -> Location:
+def _spot_of(draft: Draft, key: str) -> Location:
     return draft.entries.get(key, draft.spot)
 
 
@@ -205,5 +205,5 @@ def _check_circles(drafts: Sequence[Draft], jobs: _Jobs) -> None:
         order = list(by_name)
         first = min(range(len(circle)), key=lambda index: order.index(circle[index]))
         names = " -> ".join([*circle[first:], *circle[: first + 1]])
-        place = _place(by_name[circle[first]], "needs")
-        raise place.error(f"go in a circle: {names}") from exc
+        spot = _spot_of(by_name[circle[first]], "needs")
+        raise spot.error(f"go in a circle: {names}") from exc

@@ -14,7 +14,7 @@ class ParallelJob:
     """One of an entry's jobs; without `parallel` the only one."""
 
     name: str
-    place: tuple[int, int] | None = None  # index from 1, total
+    id_in_parallel: tuple[int, int] | None = None  # index from 1, total
     variables: Mapping[str, str] = field(default_factory=dict)  # of the matrix
 
 
@@ -25,7 +25,7 @@ def parallel_jobs(name: str, parallel: Location | None) -> tuple[ParallelJob, ..
     if not parallel.is_map:
         total = parallel.whole_number(1, _MOST_JOBS)
         return tuple(
-            ParallelJob(name=f"{name} {index}/{total}", place=(index, total))
+            ParallelJob(name=f"{name} {index}/{total}", id_in_parallel=(index, total))
             for index in range(1, total + 1)
         )
     entries = parallel.entries(("matrix",))
@@ -36,7 +36,9 @@ def parallel_jobs(name: str, parallel: Location | None) -> tuple[ParallelJob, ..
         raise parallel.error(f"the matrix must make from 1 to {_MOST_JOBS} jobs, not {len(rows)}")
     return tuple(
         ParallelJob(
-            name=f"{name}: [{', '.join(row.values())}]", place=(index, len(rows)), variables=row
+            name=f"{name}: [{', '.join(row.values())}]",
+            id_in_parallel=(index, len(rows)),
+            variables=row,
         )
         for index, row in enumerate(rows, start=1)
     )

@@ -4,14 +4,13 @@ As in GitLab, a condition about unknown changes or unknown files holds.
 Source: GitLab's `Ci::Build::Rules`, `Ci::Build::Policy` and their entries.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from local.gitlab.ci.expression import ExpressionError, holds, matches
+from local.gitlab.ci.expression import ExpressionError, holds, is_pattern, matches
 from local.gitlab.ci.globs import any_exists, any_matches
-from local.gitlab.ci.values import Location, expand
+from local.gitlab.ci.values import Entries, Location, expand
 from local.gitlab.ci.yaml import Node
 
 _CONDITIONS = ("if", "changes", "exists")
@@ -24,8 +23,7 @@ WORKFLOW_RULE_KEYS = (
 )
 INCLUDE_RULE_KEYS = ("when",)
 _MOST_PATHS = 50
-_LONGEST_DELAY = "1 week"
-_REGEXP = re.compile(r"/.*/[ismU]*", re.DOTALL)
+LONGEST_DELAY = "1 week"
 
 
 class Changes(Protocol):
@@ -59,7 +57,7 @@ def matching_rule(
     for rule in items:
         _check(rule, keys, whens)
     for rule in items:
-        entries = _entries(rule)
+        entries = rule.entries().present
         if all(_condition_holds(k, entries[k], facts) for k in _CONDITIONS if k in entries):
             return {key: spot.node for key, spot in entries.items() if key in keys}
     return None
@@ -68,22 +66,21 @@ def matching_rule(
 def _check(rule: Location, keys: Collection[str], whens: Collection[str]) -> None:
     if not rule.entries((*_CONDITIONS, *keys)):
         raise rule.error("a rule must not be empty")
-    entries = _entries(rule)
+    entries = rule.entries().present
     for key, check in _CHECKS.items():
         if key in entries:
             check(entries[key])
-    when = entries["when"].one_of(whens) if "when" in entries else None
-    if when == "delayed":
-        if "start_in" not in entries:
-            raise entries["when"].error("delayed takes start_in beside it")
-        entries["start_in"].duration_up_to_s(_LONGEST_DELAY)
-    elif "start_in" in entries:
+    when = entries.read("when", lambda spot: spot.one_of(whens), None)
+    check_start_in(entries, when)
+    entries.read("start_in", lambda spot: spot.duration_up_to_s(LONGEST_DELAY), None)
+
+
+def check_start_in(entries: Entries, when: str | None) -> None:
+    """Raises `CiError` when only one of `start_in` and `when: delayed` is there."""
+    if when == "delayed" and "start_in" not in entries:
+        raise entries["when"].error("delayed takes start_in beside it")
+    if when != "delayed" and "start_in" in entries:
         raise entries["start_in"].error("start_in goes with `when: delayed` only")
-
-
-def _entries(rule: Location) -> dict[str, Location]:
-    """The rule's entries without nulls."""
-    return {key: spot for key, spot in rule.entries().items() if spot.node.value is not None}
 
 
 def _check_expression(spot: Location) -> None:
@@ -213,7 +210,7 @@ def _ref_matches(item: Location, variables: Mapping[str, str]) -> bool:
     """Whether `ref` or `ref@group/project` matches this pipeline."""
     word = item.text()
     try:
-        if _REGEXP.fullmatch(word):
+        if is_pattern(word):
             matches(word, "")
         ref, at, project = word.partition("@")
         matched = _word_matches(ref, variables)
@@ -237,4 +234,4 @@ def _word_matches(word: str, variables: Mapping[str, str]) -> bool:
         return False
     ref = variables.get("CI_COMMIT_REF_NAME") or variables.get("CI_COMMIT_TAG")
     ref = ref or variables.get("CI_COMMIT_BRANCH", "")
-    return matches(word, ref) if _REGEXP.fullmatch(word) else word == ref
+    return matches(word, ref) if is_pattern(word) else word == ref

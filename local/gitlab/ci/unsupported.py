@@ -4,7 +4,7 @@ Source: GitLab's entries `Bridge`, `Trigger`, `Release`, `IdToken`, `Pages` and 
 
 from collections.abc import Callable, Iterator, Mapping
 
-from local.gitlab.ci.values import Location, read_duration_s
+from local.gitlab.ci.values import Location
 
 _ELSEWHERE = "other pipelines and projects are not read here"
 _ENVIRONMENT = "environments do not stop here"
@@ -65,8 +65,8 @@ def warnings_of(jobs: Mapping[str, Location], defaults: Mapping[str, Location]) 
     warnings: dict[tuple[str, int, str], str] = {}
     for job in jobs.values():
         for spot, why in _of_job({**defaults, **job.entries()}):
-            place = (spot.node.file, spot.node.line, why)
-            warnings.setdefault(place, str(spot.error(why)))
+            key = (spot.node.file, spot.node.line, why)
+            warnings.setdefault(key, str(spot.error(why)))
     return list(warnings.values())
 
 
@@ -75,7 +75,7 @@ def _of_job(entries: Mapping[str, Location]) -> Iterator[tuple[Location, str]]:
         spot = entries.get(first)
         for key in rest:
             spot = spot.entries().get(key) if spot is not None and spot.is_map else None
-        if spot is None or spot.node.value is None:
+        if spot is None or spot.is_null:
             continue
         if first != "pages" or spot.node.value is not False:
             yield spot, why
@@ -98,7 +98,7 @@ def _other_pipelines(entries: Mapping[str, Location]) -> Iterator[tuple[Location
 
 
 def _items(spot: Location | None) -> tuple[Location, ...]:
-    if spot is None or spot.node.value is None:
+    if spot is None or spot.is_null:
         return ()
     return (spot,) if spot.is_map else spot.items()
 
@@ -126,9 +126,8 @@ def _check_pages(spot: Location) -> None:
     entries = spot.entries(("path_prefix", "expire_in", "publish"))
     for key in entries:
         entries[key].text()
-    expiry = entries["expire_in"].text() if "expire_in" in entries else "never"
-    if expiry.lower() != "never" and "$" not in expiry and read_duration_s(expiry) is None:
-        raise entries["expire_in"].error("must be a duration such as '1 week', or 'never'")
+    if "expire_in" in entries and "$" not in entries["expire_in"].text():
+        entries["expire_in"].expiry()
 
 
 def _check_inputs(spot: Location) -> None:

@@ -1,8 +1,9 @@
 """Typed readers for one value of a CI file; each error names its key and line."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from local.gitlab.ci.types import CiError, CiMissingError
 from local.gitlab.ci.yaml import Node
@@ -32,6 +33,23 @@ _DEEPEST = 10  # nested lists: GitLab's MAX_NESTING_LEVEL
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 
 
+_T = TypeVar("_T")
+_A = TypeVar("_A")
+
+
+class Entries(dict[str, "Location"]):
+    """The entries of a map by key."""
+
+    def read(self, key: str, reader: Callable[["Location"], _T], absent: _A) -> _T | _A:
+        """What `reader` makes of an entry; `absent` without the entry."""
+        return reader(self[key]) if key in self else absent
+
+    @property
+    def present(self) -> "Entries":
+        """Those that are not null."""
+        return Entries({key: spot for key, spot in self.items() if not spot.is_null})
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
     """A node and its path, such as `jobs:build:artifacts`."""
@@ -48,6 +66,11 @@ class Location:
         return self.node.missing(f"{self.path}: {why}")
 
     @property
+    def is_null(self) -> bool:
+        """Whether the value is null."""
+        return self.node.value is None
+
+    @property
     def is_map(self) -> bool:
         """Whether the value is a map."""
         return isinstance(self.node.value, Mapping)
@@ -57,14 +80,15 @@ class Location:
         """Whether the value is a list."""
         return isinstance(self.node.value, tuple)
 
-    def entries(self, allowed: Collection[str] | None = None) -> "dict[str, Location]":
+    def entries(self, allowed: Collection[str] | None = None) -> Entries:
         """The map's entries by key. Raises `CiError` for a key that is not `allowed`."""
         if not isinstance(self.node.value, Mapping):
             raise self.error("must be a map")
         for key, node in self.node.value.items():
             if allowed is not None and key not in allowed:
                 raise node.error(f"{self.path}: unsupported key {key!r}")
-        return {key: Location(node, f"{self.path}:{key}") for key, node in self.node.value.items()}
+        nodes = self.node.value.items()
+        return Entries({key: Location(node, f"{self.path}:{key}") for key, node in nodes})
 
     def items(self) -> "tuple[Location, ...]":
         """The list's items; nested lists, as `!reference` makes them, are flattened."""
@@ -146,16 +170,18 @@ class Location:
             raise self.error("must be a string or a number")
         return str(value)
 
-    def duration_s(self) -> int:
-        """A duration in seconds, from text such as `1h 30m`, `90 seconds` or `'3600'`."""
+    def expiry(self) -> str:
+        """A duration as text, or `never`."""
+        text = self.text()
+        if text.lower() != "never" and read_duration_s(text) is None:
+            raise self.error("must be a duration such as '1 week', or 'never'")
+        return text
+
+    def duration_up_to_s(self, most: str) -> int:
+        """A duration in seconds, at most `most`; both texts such as `1h 30m` or `'3600'`."""
         seconds = read_duration_s(self.text())
         if seconds is None:
             raise self.error("must be a duration such as '1h 30m'")
-        return seconds
-
-    def duration_up_to_s(self, most: str) -> int:
-        """A duration in seconds, at most `most` (text such as `1 week`)."""
-        seconds = self.duration_s()
         if seconds > (read_duration_s(most) or 0):
             raise self.error(f"must be {most} at most")
         return seconds
