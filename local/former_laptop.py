@@ -1,4 +1,4 @@
-"""The folder of a former laptop: its repositories are kept, everything else is created again."""
+"""The folder of a former laptop: its repositories stay, everything else is created again."""
 
 import shlex
 import shutil

@@ -23,7 +23,7 @@ http: {{addr: "{address}"}}
 class Registry:
     """Two processes over one folder, as a context.
 
-    An engine pushes over the loopback interface, where it takes plain HTTP without being told to;
+    An engine pushes over the loopback interface, where it takes plain HTTP by default;
     guests pull at `address`, on the network of containers.
     """
 

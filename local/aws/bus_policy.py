@@ -52,8 +52,8 @@ def _create(
     policy = eventbridge._event_bus_policies.setdefault(
         bus, {"Version": "2012-10-17", "Statement": []}
     )
-    kept = [statement for statement in policy["Statement"] if statement["Sid"] != sid]
-    policy["Statement"] = [*kept, {**properties["Statement"], "Sid": sid}]
+    others = [statement for statement in policy["Statement"] if statement["Sid"] != sid]
+    policy["Statement"] = [*others, {**properties["Statement"], "Sid": sid}]
     return f"{bus}|{sid}", {}
 
 

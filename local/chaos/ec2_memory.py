@@ -2,7 +2,7 @@
 
 About an hour after its end a machine is shown no more, and a call that names it fails. Where the
 caller's right depends on a tag, EC2 says UnauthorizedOperation: a machine that it does not know has
-no tag. Seen with TerminateInstances; the other code, InvalidInstanceID.NotFound, is for callers
+no tag. TerminateInstances answers so; the other code, InvalidInstanceID.NotFound, is for callers
 with the right to end any machine.
 """
 

@@ -33,8 +33,8 @@ class Deeds:
     dead: set[str] = field(default_factory=set)  # ids of machines and runners the scene ended
     cancelled: set[int] = field(default_factory=set)  # pipelines
     injected: int = 0  # how often it struck
-    missed: list[str] = field(default_factory=list)  # moments that never came for the fault
-    broken: list[str] = field(default_factory=list)  # promises of this fault's own, not kept
+    missed: list[str] = field(default_factory=list)  # what the fault waited for in vain
+    broken: list[str] = field(default_factory=list)  # promises that the fault itself checked
 
 
 @dataclass(slots=True, kw_only=True)

@@ -124,7 +124,7 @@ test("every item has a name", () => {
 PIPELINE: Mapping[str, str] = {".gitlab-ci.yml": _PIPELINE}
 
 CANCELLED = "cancelled-by-a-person"
-NOBODY = "served-by-nobody"
+UNSERVED = "served-by-nobody"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +141,6 @@ EXPECTED: Mapping[str, Expected] = {
     "unit": Expected(status="success", pool="node"),
     "fails-on-purpose": Expected(status="failed", pool="node"),
     CANCELLED: Expected(status="canceled", pool="docker"),
-    NOBODY: Expected(status="canceled", pool=None),
+    UNSERVED: Expected(status="canceled", pool=None),
     "page-report": Expected(status="success", pool="node"),
 }

@@ -12,7 +12,7 @@ from typing import Any
 from adapters.ledger.jobs import JobRow
 from fleet.model import JobKey
 from local.canaries import exposed_secrets
-from local.demo.project import CANCELLED, CONFIG, EXPECTED, FILES, NOBODY, PATH, PIPELINE
+from local.demo.project import CANCELLED, CONFIG, EXPECTED, FILES, PATH, PIPELINE, UNSERVED
 from local.gitlab.seed import SeededProject, create_project, push_files
 from local.laptop import Laptop
 from local.remains import Remains
@@ -146,9 +146,9 @@ class Demo:
             if job.name in cancelled:
                 continue
             is_working = job.name == CANCELLED and job.status == "running" and job.machine
-            others = [other for other in jobs if other.name != NOBODY]
+            others = [other for other in jobs if other.name != UNSERVED]
             is_last = all(other.status in {"success", "failed", "canceled"} for other in others)
-            if is_working or (job.name == NOBODY and is_last and job.reason):
+            if is_working or (job.name == UNSERVED and is_last and job.reason):
                 self._project_api.jobs.get(job.id, lazy=True).cancel()
                 cancelled.add(job.name)
 

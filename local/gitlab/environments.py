@@ -10,7 +10,7 @@ from local.gitlab.ci.types import EnvironmentSpec
 from local.gitlab.model import Environment, Job, Project
 
 _LONGEST_SLUG = 24
-_KEPT = 17  # letters of a shortened slug, before a dash and six letters of a digest
+_SHORTENED_LENGTH = 17  # letters of a shortened slug, before a dash and six letters of a digest
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TIERS = (  # the first pattern that the name contains
     ("development", "dev|review|trunk"),
@@ -28,7 +28,7 @@ def environment_slug(name: str) -> str:
     text = re.sub(r"-+", "-", text)
     if len(text) <= _LONGEST_SLUG and text == name:
         return text.removesuffix("-")
-    short = text[:_KEPT]
+    short = text[:_SHORTENED_LENGTH]
     return f"{short if short.endswith('-') else f'{short}-'}{_suffix(name)}"
 
 

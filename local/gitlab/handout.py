@@ -141,8 +141,8 @@ def _depth(text: str) -> int:
 def _refspecs(job: Job, *, is_deep: bool) -> list[str]:
     """The pipeline's own ref always; the branch or tag only while it exists; or everything."""
     pipeline = job.pipeline
-    kept = f"refs/pipelines/{pipeline.id}"
-    refspecs = [f"+{kept}:{kept}"] if kept in job.project.refs else []
+    own_ref = f"refs/pipelines/{pipeline.id}"
+    refspecs = [f"+{own_ref}:{own_ref}"] if own_ref in job.project.refs else []
     if is_deep:
         everything = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
         return [*refspecs, *everything]

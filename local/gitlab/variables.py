@@ -237,7 +237,7 @@ def job_variables(
         key: CiVariable(value=value, is_raw=key in spec.raw_variables)
         for key, value in spec.variables.items()
     }
-    given = {
+    from_request = {
         key: CiVariable(value=value, is_public=False, is_file=key in pipeline.file_variables)
         for key, value in pipeline.variables.items()
     }
@@ -259,7 +259,7 @@ def job_variables(
             )
             for key, variable in secret.items()
         },
-        **given,
+        **from_request,
         **_plain(_of_environment(job)),
     }
 

@@ -46,7 +46,7 @@ class ContainerSettings:
     gateway: str  # this machine's address in containers
     image: str  # of the guests themselves
     registry: str  # address:port of what stands for ECR
-    # Without a namespace of control groups, which came with their version 2, the engine of a guest
+    # Without a namespace of control groups, which version 2 of them has, the engine of a guest
     # makes its groups among this machine's.
     shares_groups: bool
     bare_images: tuple[str, ...] = ()  # machine images (AMIs) without Docker

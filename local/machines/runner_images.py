@@ -48,8 +48,8 @@ def runner_image(client: docker.DockerClient, target: str) -> str:
             raise Refused(f"the engine has no image {named}: build or pull it, or unset it")
         return named
     with tempfile.TemporaryDirectory(prefix="runner-fleet-image-") as folder:
-        given, arguments = _given_here(Path(folder), target)
-        sources = image_sources(given=given)
+        files, arguments = _files_and_arguments(Path(folder), target)
+        sources = image_sources(given=files)
     what = hashlib.sha256(f"{sources.digest} {sorted(arguments.items())}".encode()).hexdigest()
     tag = f"runner-fleet-{target}:{what[:16]}"
     build(client, tag, sources, target=target, arguments=arguments)
@@ -112,9 +112,9 @@ def has_image(client: docker.DockerClient, tag: str) -> bool:
     return True
 
 
-def _given_here(folder: Path, target: str) -> tuple[dict[str, Path], dict[str, str]]:
-    """Files of this machine for the build, and its arguments. Without gitlab-runner it fetches."""
-    given: dict[str, Path] = {}
+def _files_and_arguments(folder: Path, target: str) -> tuple[dict[str, Path], dict[str, str]]:
+    """Files of this machine for the build, and its arguments; the build fetches what is missing."""
+    files: dict[str, Path] = {}
     arguments = {
         argument: os.environ[variable]
         for argument, variable in ARGUMENT_VARIABLES[target].items()
@@ -122,15 +122,15 @@ def _given_here(folder: Path, target: str) -> tuple[dict[str, Path], dict[str, s
     }
     authorities = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
     if authorities and Path(authorities).is_file():
-        given["ca.crt"] = Path(authorities)
+        files["ca.crt"] = Path(authorities)
     runner = _named_runner()
     if runner is None:
-        return given, arguments
+        return files, arguments
     answer = subprocess.run([runner, "--version"], check=True, capture_output=True, text=True)
     if runner == STANDIN.resolve():
         runner = _packed_stand_in(folder)
-    given["gitlab-runner"] = runner
-    return given, arguments | {
+    files["gitlab-runner"] = runner
+    return files, arguments | {
         "GITLAB_RUNNER_VERSION": answer.stdout.split()[1],
         **dict.fromkeys(CHECKSUMS, hashlib.sha256(runner.read_bytes()).hexdigest()),
     }

@@ -41,11 +41,11 @@ def read_runner(path: str, name: str) -> RunnerOptions:
     with open(path, "rb") as file:
         entries = tomllib.load(file).get("runners", ())
     entry: dict[str, Any] = next((entry for entry in entries if entry.get("name") == name), {})
-    given = {key.replace("-", "_"): value for key, value in entry.items()}
-    if not (given.get("url") and given.get("token") and given.get("executor") == "shell"):
+    settings = {key.replace("-", "_"): value for key, value in entry.items()}
+    if not (settings.get("url") and settings.get("token") and settings.get("executor") == "shell"):
         raise ValueError(f"no runner {name} with url, token and the executor shell in the config")
     hints = get_type_hints(RunnerOptions)
-    known = {key: value for key, value in given.items() if key in hints}
+    known = {key: value for key, value in settings.items() if key in hints}
     for key, value in known.items():
         if not isinstance(value, get_origin(hints[key]) or hints[key]):
             raise ValueError(f"{key} of the runner {name} must be of type {hints[key]}")

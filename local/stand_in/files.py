@@ -23,19 +23,19 @@ def matches(root: str, pattern: str) -> set[str]:
     if braces := _BRACES.search(relative):
         head, tail = relative[: braces.start()], relative[braces.end() :]
         return set().union(*(matches(root, head + part + tail) for part in braces[1].split(",")))
-    hits = glob.glob(relative, root_dir=root, recursive=True, include_hidden=True)
-    return {hit.rstrip("/") for hit in hits}
+    paths = glob.glob(relative, root_dir=root, recursive=True, include_hidden=True)
+    return {path.rstrip("/") for path in paths}
 
 
 def find(root: str, pattern: str) -> set[str]:
     """Paths below `root`, relative to it, that a pattern names; folders with all below them."""
-    found = matches(root, pattern)
-    for hit in (os.path.join(root, name) for name in tuple(found)):
-        if not os.path.islink(hit):
-            for folder, folders, others in os.walk(hit):
-                paths = (os.path.join(folder, name) for name in (*folders, *others))
-                found.update(os.path.relpath(path, root) for path in paths)
-    return found
+    paths = matches(root, pattern)
+    for top in [os.path.join(root, path) for path in paths]:
+        if not os.path.islink(top):
+            for folder, folders, names in os.walk(top):
+                below = (os.path.join(folder, name) for name in (*folders, *names))
+                paths.update(os.path.relpath(path, root) for path in below)
+    return paths
 
 
 def untracked(root: str) -> set[str]:

@@ -73,12 +73,12 @@ class SavedFiles:
         if not self._is_allowed(cache, "pull"):
             self.say(f"{_GREEN}Not downloading cache {key} due to policy")
             return
-        for tried in (key, *filter(None, others)):
-            self.say(f"{_GREEN}Checking cache for {tried}...")
+        for candidate in (key, *filter(None, others)):
+            self.say(f"{_GREEN}Checking cache for {candidate}...")
             try:
-                path = self._cache_file(tried)
+                path = self._cache_file(candidate)
                 if self.runner.cache:
-                    path.write_bytes(self._call_s3("GET", tried))
+                    path.write_bytes(self._call_s3("GET", candidate))
                 files.read_zip(str(path), self._root)
             except (zipfile.BadZipFile, OSError) as exc:
                 self.say(f"{_YELLOW}WARNING: {exc}")
@@ -109,17 +109,17 @@ class SavedFiles:
         """The paths to save; says of each pattern how many."""
         names: set[str] = set()
         for pattern in map(self.variables.expand, saved.get("paths", ())):
-            hits = files.find(self._root, pattern)
-            names |= hits
-            if hits:
-                self.say(f"{pattern}: found {len(hits)} matching artifact files and directories")
+            paths = files.find(self._root, pattern)
+            names |= paths
+            if paths:
+                self.say(f"{pattern}: found {len(paths)} matching artifact files and directories")
             else:
                 hint = "Ensure that the artifact path is relative to the working directory"
                 self.say(f"{_YELLOW}WARNING: {pattern}: no matching files. {hint} ({self._root})")
         if saved.get("untracked"):
-            hits = files.untracked(self._root)
-            names |= hits
-            self.say(f"untracked: found {len(hits)} files")
+            paths = files.untracked(self._root)
+            names |= paths
+            self.say(f"untracked: found {len(paths)} files")
         return names
 
     def _packed(self, form: str, names: set[str]) -> bytes:

@@ -1,4 +1,4 @@
-"""The job's log on its way to GitLab: secrets hidden, size bounded, checksum kept, sent in pieces.
+"""The job's log on its way to GitLab: secrets hidden, size bounded, checksum made, sent in pieces.
 
 Source: gitlab-runner 17.9, `common/buildlogger/internal` and `network/trace.go`.
 """
@@ -91,12 +91,12 @@ class Trace:
 
     def _cut(self) -> None:
         self._is_full = True
-        kept = self._content[: self._limit].decode(errors="ignore")  # never half a character
+        content = self._content[: self._limit].decode(errors="ignore")  # never half a character
         notice = (
             f"\n\033[33;1mJob's log exceeded limit of {self._limit} bytes.\n"
             "Job execution will continue but no more output will be collected.\033[0;m\n"
         )
-        self._content[:] = (kept + notice).encode()
+        self._content[:] = (content + notice).encode()
 
 
 def _either(words: Iterable[str]) -> str:

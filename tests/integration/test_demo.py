@@ -10,7 +10,7 @@ import pytest
 
 from fleet.model import JobKey
 from local.canaries import TOKENS, exposed_secrets, searched_texts, secrets_of
-from local.demo.project import EXPECTED, NOBODY, PATH
+from local.demo.project import EXPECTED, PATH, UNSERVED
 from local.demo.run import Demo, DemoResult
 from local.laptop import Laptop
 
@@ -91,10 +91,10 @@ def test_every_job_ends_as_it_must_on_a_machine_of_its_own_and_nothing_is_left(
     assert (result.problems, result.ok) == ((), True)
     ends = {job.name: (job.status, job.pool, job.torn_down) for job in result.jobs}
     assert ends == {name: (end.status, end.pool, True) for name, end in EXPECTED.items()}
-    machines = [job.machine for job in result.jobs if job.name != NOBODY]
+    machines = [job.machine for job in result.jobs if job.name != UNSERVED]
     assert None not in machines
     assert len(set(machines)) == len(machines)
-    unserved = next(job for job in result.jobs if job.name == NOBODY)
+    unserved = next(job for job in result.jobs if job.name == UNSERVED)
     assert (unserved.reason, unserved.machine) == ("no_pool", None)
     remains = result.left
     assert (remains.instances, remains.runners, remains.messages, remains.processes) == (0, 0, 0, 0)

@@ -145,9 +145,9 @@ class Dispatcher:
     async def resend(self, hook: Hook, former: Delivery) -> Delivery:
         """Repeat a recorded delivery: same body, same idempotency key."""
         former_headers = former.request_headers
-        kept = {name: v for name, v in former_headers.items() if name not in SECRET_HEADERS}
+        repeated = {name: v for name, v in former_headers.items() if name not in SECRET_HEADERS}
         fresh = self._fresh_headers(hook, former.body, former_headers["Idempotency-Key"])
-        headers = {**kept, **fresh}
+        headers = {**repeated, **fresh}
         return await self._record(hook, former.trigger, headers, former.body)
 
     async def _post(self, event: Event, body: bytes) -> Delivery:

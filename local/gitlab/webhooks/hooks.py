@@ -82,7 +82,7 @@ class Hook:
 
     def history(self, at: datetime) -> list[Delivery]:
         """The deliveries GitLab still shows: those of two days."""
-        return [kept for kept in self.deliveries if at - kept.sent_at <= _HISTORY]
+        return [delivery for delivery in self.deliveries if at - delivery.sent_at <= _HISTORY]
 
 
 class Hooks:
@@ -107,9 +107,9 @@ class Hooks:
         self.by_id[hook.id] = hook
         return hook
 
-    def may_try(self, who: Hashable, at: datetime) -> bool:
-        """Whether `who` may test or resend once more in this minute; if so, it counts."""
-        tried = self._tried.setdefault(who, deque(maxlen=_TRIES_A_MINUTE))
+    def may_try(self, caller: Hashable, at: datetime) -> bool:
+        """Whether `caller` may test or resend once more in this minute; if so, it counts."""
+        tried = self._tried.setdefault(caller, deque(maxlen=_TRIES_A_MINUTE))
         if len(tried) == _TRIES_A_MINUTE and at - tried[0] < _MINUTE:
             return False
         tried.append(at)
