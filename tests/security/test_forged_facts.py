@@ -30,7 +30,7 @@ AGES = [
 
 @pytest.mark.parametrize("name", ["build_created_at", "build_started_at", "build_finished_at"])
 @pytest.mark.parametrize("age", AGES, ids=str)
-def test_a_time_with_which_nobody_can_reckon_is_a_bad_request(name: str, age: object) -> None:
+def test_a_time_that_cannot_be_calculated_with_is_a_bad_request(name: str, age: object) -> None:
     assert hostile(encoded(**{name: age}))[0] == 400
 
 
@@ -94,7 +94,7 @@ def test_a_false_time_of_these_days_stops_no_pass(status: str, days: int) -> Non
     scene.reconcile()
     scene.scale()
     scene.sweep()
-    assert [one.for_job for one in scene.runners] == [key(2)]
+    assert [runner.for_job for runner in scene.runners] == [key(2)]
 
 
 def test_an_end_that_only_an_event_tells_is_no_past_run_and_names_no_project() -> None:

@@ -179,14 +179,16 @@ def full_scene() -> Scene:
 
 def spoiled(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """An item with each of its attributes missing, or as something else; index keys are text."""
-    kept = {"pk", "sk", "kind", "open_pk", "recent_pk"}
-    for count, name in enumerate(sorted(item.keys() - kept)):
+    protected = {"pk", "sk", "kind", "open_pk", "recent_pk"}
+    for count, name in enumerate(sorted(item.keys() - protected)):
         if name not in {"changed_at", "open_sk"}:
             yield {other: value for other, value in item.items() if other != name}
             yield {**item, name: NONSENSE[count % len(NONSENSE)]}
         else:
             yield {**item, name: "!"}
-    yield {name: value for name, value in item.items() if name in {*kept, "changed_at", "open_sk"}}
+    yield {
+        name: value for name, value in item.items() if name in {*protected, "changed_at", "open_sk"}
+    }
 
 
 GROUP_HOOK = "group:42@00000000"
@@ -229,7 +231,7 @@ def test_a_row_that_cannot_be_read_stops_no_event_and_keeps_no_runner_open(
     its_own = row[0] == "pool#docker"  # the pool's row, and its runners'
     for bad in spoiled(item):
         scene = full_scene()
-        runner = next(one for one in scene.runners if one.job == key(1))
+        runner = next(candidate for candidate in scene.runners if candidate.job == key(1))
         scene.table.items[row] = bad
         scene.push(10)
         scene.route(10, hook=GROUP_HOOK)
@@ -244,7 +246,7 @@ def test_a_row_that_cannot_be_read_stops_no_event_and_keeps_no_runner_open(
             scene.reconcile()  # has job 10 where its pipeline's row says that another reads it
             scene.sweep()
         assert scene.job(10).pool == "docker", bad
-        assert its_own or runner.id not in {one.id for one in scene.runners}, bad
+        assert its_own or runner.id not in {live.id for live in scene.runners}, bad
 
 
 @pytest.mark.parametrize(("pk", "sk"), [("pool#docker", "pool"), ("spend#d", "pool#docker")])
@@ -257,9 +259,9 @@ def test_a_counter_that_is_no_number_keeps_no_runner_open(pk: str, sk: str) -> N
     spent = Change(pk="spend#d", sk="pool#docker", add={"nano": 5})
     assert scene.world.runners.close(runner, Reason.FINISHED, at=AT, also=[spent])
     assert scene.world.runners.live("docker") == ()
-    left = {key: scene.table.items[key][counters[key]] for key in counters}
+    counts = {key: scene.table.items[key][counters[key]] for key in counters}
     sound = {("pool#docker", "pool"): 0, ("spend#d", "pool#docker"): 5}
-    assert left == {**sound, (pk, sk): "many"}
+    assert counts == {**sound, (pk, sk): "many"}
     assert scene.table.unreadable == {f"{pk} {sk}"}
 
 

@@ -227,7 +227,7 @@ def test_a_name_is_one_cell_of_text_in_csv(name: str) -> None:
     text = view.to_csv()
     text.encode()
     assert text.count("\n") == 2
-    assert all(one.isprintable() for one in text.replace("\n", ""))
+    assert all(character.isprintable() for character in text.replace("\n", ""))
     (_, (cell, *numbers)) = csv.reader(text.splitlines())
     assert (len(numbers), ";" in text) == (len(NUMBERS), False)
     assert unicodedata.normalize("NFKC", cell).strip()[0] not in "=+-@"

@@ -105,12 +105,12 @@ class Load:
                 pause=pause,
             )
         finally:
-            given = [
+            proofs = [
                 request.body["signing_token"]
                 for request in self.fake.asked
                 if request.verb in {"PUT", "POST"} and request.body
             ]
-            self.uses = given[-1] if given else self.uses
+            self.uses = proofs[-1] if proofs else self.uses
 
     def deliver(self) -> None:
         """A delivery at each function, and a forged one before it."""

@@ -186,7 +186,7 @@ def test_a_heartbeat_counts_whatever_the_machines_clock_says(skew: timedelta) ->
     "forged", ["a job of its own", "the runner's job", "a job that does not exist"]
 )
 def test_a_forged_end_of_a_job_ends_no_machine(forged: str) -> None:
-    """Whoever has a webhook's secret can sign any job event."""
+    """A holder of a webhook's secret can sign any job event."""
     scene = Scene()
     runner = scene.runs(1) if forged == "the runner's job" else scene.launched(1)[0]
     job_id = 1 if forged == "the runner's job" else 99

@@ -48,13 +48,13 @@ class Attack:
 
     def answer(self, event: object) -> int:
         """The status of the answer, which is JSON of ours."""
-        given = serve(self.world, event, Context())
-        status, body = given["statusCode"], json.loads(given["body"])
+        response = serve(self.world, event, Context())
+        status, body = response["statusCode"], json.loads(response["body"])
         assert isinstance(status, int)
         assert isinstance(body["accepted"], bool)
         assert isinstance(body["reason"], str)
-        assert not given["isBase64Encoded"]
-        json.dumps(given)  # what Lambda sends on
+        assert not response["isBase64Encoded"]
+        json.dumps(response)  # what Lambda sends on
         return status
 
 
@@ -298,7 +298,7 @@ def hostile(body: bytes) -> tuple[int, list[JobEvent]]:
 
 def with_raw(name: str, value: str) -> bytes:
     """A job hook with one field of raw JSON."""
-    rest = {key: given for key, given in job_hook().items() if key != name}
+    rest = {key: value for key, value in job_hook().items() if key != name}
     return (json.dumps(rest)[:-1] + f', "{name}": {value}}}').encode()
 
 

@@ -86,14 +86,14 @@ LEFT: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("left", LEFT)
-def test_a_folder_is_proven_empty(left: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("leftover", LEFT)
+def test_a_folder_is_proven_empty(leftover: str, tmp_path: Path) -> None:
     outside, folder = tmp_path / "outside", tmp_path / "work"
     outside.mkdir()
     folder.mkdir()
     (outside / "kept").touch()
     (folder / "to outside").symlink_to(outside)
-    LEFT[left](folder)
+    LEFT[leftover](folder)
     assert wipe(folder, within_s=60)
     assert list(folder.iterdir()) == []
     assert (outside / "kept").exists()

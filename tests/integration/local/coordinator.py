@@ -93,8 +93,8 @@ class Coordinator:
         """Keep a request; its answer."""
         with self._changed:
             self.requests.append(request)
-            given = self._answers.get(request.kind)
-            answer = given.popleft() if given else self._usual(request)
+            answers = self._answers.get(request.kind)
+            answer = answers.popleft() if answers else self._usual(request)
             self._changed.notify_all()
         return answer
 

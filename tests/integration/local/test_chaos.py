@@ -32,7 +32,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 def test_a_secret_that_is_shown_is_a_problem(worker: Worker) -> None:
     row = worker.run(Fault(name="shows", about="shows a secret", act=show_a_secret), SEED)
-    assert [one for one in row.problems if "GitLab token is in file" in one]
+    assert [problem for problem in row.problems if "GitLab token is in file" in problem]
 
 
 @pytest.mark.parametrize("name", SHORT)

@@ -553,8 +553,8 @@ def test_sigterm_aborts_the_job_and_ends_the_process(
     assert process.wait() == 0
     end = final(coordinator)
     assert (end["state"], end["failure_reason"]) == ("failed", "runner_system_failure")
-    said = "Job failed (system failure): aborted: terminated"
-    assert process.line("Job failed")["msg"].strip() == said
+    aborted = "Job failed (system failure): aborted: terminated"
+    assert process.line("Job failed")["msg"].strip() == aborted
     assert process.line("Requested exit")["msg"] == "Requested exit: terminated"
 
 

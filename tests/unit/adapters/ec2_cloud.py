@@ -65,8 +65,8 @@ class Cloud:
             "InstanceType": "m7i.large",
             "InstanceIds": list(machine_ids),
         }
-        told = {"Instances": [group] if machine_ids else [], "Errors": list(errors)}
-        self.ec2.add_response("create_fleet", told, _expected(asked) if asked else None)
+        answer = {"Instances": [group] if machine_ids else [], "Errors": list(errors)}
+        self.ec2.add_response("create_fleet", answer, _expected(asked) if asked else None)
         if timed:
             self.takes_timer()
 

@@ -84,12 +84,12 @@ class FakeGitLab:
     def answer(self, asked: Asked) -> Answer:
         """The answer to a request: 404 as GitLab says it where the script has none."""
         self.asked.append(asked)
-        left = self._script[asked.verb, asked.path]
-        if not left and self.always:
+        answers = self._script[asked.verb, asked.path]
+        if not answers and self.always:
             return self.always
-        if not left:
+        if not answers:
             return Answer(status=404, body={"message": SAID[404]})
-        return left.popleft() if len(left) > 1 else left[0]
+        return answers.popleft() if len(answers) > 1 else answers[0]
 
 
 @contextmanager

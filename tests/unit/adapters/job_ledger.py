@@ -26,26 +26,26 @@ class Ledger:
         self.rows = JobRows(self.table)
 
     def route(self, *jobs: Job) -> None:
-        for one in jobs:
-            assert self.rows.route(one, [ROUTED], at=AT)
+        for job in jobs:
+            assert self.rows.route(job, [ROUTED], at=AT)
 
-    def advance(self, told: Job, *steps: Step, at: datetime = AT, **facts: object) -> bool:
+    def advance(self, job: Job, *steps: Step, at: datetime = AT, **facts: object) -> bool:
         """Whether the job's row went on to its status."""
-        return self.rows.advance(told, steps, at=at, facts=facts)
+        return self.rows.advance(job, steps, at=at, facts=facts)
 
     def waiting_ids(self, pool: str = "docker") -> list[int]:
-        return [one.job_id for one in self.rows.waiting_in(pool)]
+        return [job.job_id for job in self.rows.waiting_in(pool)]
 
     def steps(self, job_id: int) -> list[str]:
         row = self.rows.row(key(job_id))
         return [step.name for step in row.steps] if row else []
 
     def row(self, job_id: int) -> JobRow:
-        found = self.rows.row(key(job_id))
-        assert found is not None
-        return found
+        row = self.rows.row(key(job_id))
+        assert row is not None
+        return row
 
     def job(self, job_id: int) -> Job:
-        found = self.rows.job(key(job_id))
-        assert found is not None
-        return found
+        job = self.rows.job(key(job_id))
+        assert job is not None
+        return job

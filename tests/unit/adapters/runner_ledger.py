@@ -16,14 +16,14 @@ LATER = AT + timedelta(seconds=5)
 
 def named(n: int, **facts: Any) -> Runner:
     """A runner of the pool `docker` that was only requested so far."""
-    told = {"launched_at": AT, "changed_at": None, "mailbox": None, "expires_at": AT} | facts
-    return runner(f"rf-docker-{n:012x}", RunnerState.REQUESTED, **told)
+    fields = {"launched_at": AT, "changed_at": None, "mailbox": None, "expires_at": AT} | facts
+    return runner(f"rf-docker-{n:012x}", RunnerState.REQUESTED, **fields)
 
 
 def place(n: int, **facts: Any) -> Placement:
-    """The machine that came for the runner of this number."""
-    told = {"machine_id": f"i-{n}", "mailbox": f"AROA:i-{n}", "capacity": "m7i.large/a/spot"}
-    return Placement(runner_id=named(n).id, **(told | facts))
+    """The placement of the runner of this number."""
+    fields = {"machine_id": f"i-{n}", "mailbox": f"AROA:i-{n}", "capacity": "m7i.large/a/spot"}
+    return Placement(runner_id=named(n).id, **(fields | facts))
 
 
 class Ledger:
@@ -49,9 +49,9 @@ class Ledger:
         return self.find(n)
 
     def find(self, n: int) -> Runner:
-        found = self.rows.find(named(n).id)
-        assert found is not None
-        return found
+        row = self.rows.find(named(n).id)
+        assert row is not None
+        return row
 
     def mail(self, n: int) -> set[str]:
         """What lies in the mailbox of a machine."""

@@ -24,11 +24,11 @@ def test_a_repository_has_its_default_branch_and_the_files_of_its_commits(tmp_pa
     (work / "ci").mkdir(parents=True)
     (work / "ci" / "jobs.yml").write_text("unit: {}\n")
     (work / "grüße.txt").write_text("hallo\n")
-    who = ("-c", "user.name=Dana Roe", "-c", "user.email=dana@example.com")
+    author = ("-c", "user.name=Dana Roe", "-c", "user.email=dana@example.com")
     for command in (
         ("init", "--quiet", "--initial-branch=trunk"),
         ("add", "."),
-        (*who, "commit", "--quiet", "--message", "Say hello\n\nIn German."),
+        (*author, "commit", "--quiet", "--message", "Say hello\n\nIn German."),
         ("push", "--quiet", str(repository), "trunk"),
     ):
         assert run_git(work, *command).returncode == 0

@@ -136,7 +136,7 @@ def test_an_answer_beyond_redirects_or_none_is_a_failure(site: Site) -> None:
             (302, "302", 0),  # it is not followed
             (400, "400", 2),
             (500, "500", 2),
-            (None, "internal error", 2),  # nobody is there
+            (None, "internal error", 2),  # nothing listens there
         ],
         start=1,
     ):

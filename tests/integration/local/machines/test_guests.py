@@ -43,8 +43,8 @@ class ContainerSettings:
 
     def equip(self, instance_id: str, script: list[Any], **changes: Any) -> None:
         """Put a credential for a script into the machine's mailbox."""
-        given = credential(script, self.folder, **changes)
-        self._mailboxes.equip(self._mailbox(instance_id), given)
+        own_credential = credential(script, self.folder, **changes)
+        self._mailboxes.equip(self._mailbox(instance_id), own_credential)
 
     def busy(self) -> str:
         """A new instance whose job runs."""
@@ -83,9 +83,11 @@ def clear_of_others(engine: Engine) -> None:
     """End the instances that other tests left on the shared engine."""
     up = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     reservations = engine.client("ec2").describe_instances(Filters=up)["Reservations"]
-    left = [one["InstanceId"] for group in reservations for one in group["Instances"]]
-    if left:
-        engine.client("ec2").terminate_instances(InstanceIds=left)
+    machine_ids = [
+        instance["InstanceId"] for group in reservations for instance in group["Instances"]
+    ]
+    if machine_ids:
+        engine.client("ec2").terminate_instances(InstanceIds=machine_ids)
 
 
 @pytest.fixture

@@ -109,12 +109,12 @@ def test_a_page_needs_a_token_that_has_not_expired(server: ImdsServer) -> None:
 
 
 def test_each_instance_has_its_own_pages(server: ImdsServer) -> None:
-    one, other = server.add(instance("i-1")), server.add(instance("i-2"))
-    assert read(one, "meta-data/instance-id") == "i-1"
-    assert read(other, "meta-data/instance-id") == "i-2"
+    first, second = server.add(instance("i-1")), server.add(instance("i-2"))
+    assert read(first, "meta-data/instance-id") == "i-1"
+    assert read(second, "meta-data/instance-id") == "i-2"
     server.remove("i-1")
     with refused(404):
-        read(one, "meta-data/instance-id")
+        read(first, "meta-data/instance-id")
 
 
 def test_botocore_finds_the_roles_keys(server: ImdsServer) -> None:

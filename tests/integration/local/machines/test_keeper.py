@@ -144,11 +144,11 @@ def test_nothing_outlives_a_host_that_is_killed(yard: Yard) -> None:
 
 def states_below(root: int) -> set[str]:
     """The states of the processes directly and indirectly below."""
-    found, ahead = set(), [root]
+    states, ahead = set(), [root]
     while ahead:
         parent = ahead.pop()
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for child in children:
-            found.add(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0])
+            states.add(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0])
             ahead.append(int(child))
-    return found
+    return states

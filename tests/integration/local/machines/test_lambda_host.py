@@ -34,8 +34,8 @@ class Shop:
         return f"{self.stack.runner_function_prefix}2gb"
 
     def equip(self, runner_id: str, script: list[Any]) -> None:
-        given = credential(script, self.folder, runner_id=runner_id)
-        self._mailboxes.equip(f"lambda:{runner_id}", given)
+        own_credential = credential(script, self.folder, runner_id=runner_id)
+        self._mailboxes.equip(f"lambda:{runner_id}", own_credential)
 
     def invoke(self, event: dict[str, str], kind: str = "RequestResponse") -> dict[str, Any]:
         answer: dict[str, Any] = self.engine.client("lambda").invoke(

@@ -76,8 +76,8 @@ def test_what_is_wrong_with_a_rule(
             {"Targets": targets} if targets else {},
             asked | {"Rule": "fleet-JobPending"},
         )
-        said = fault_of_rule(client, "fleet", "fleet-JobPending")
-    assert (said or "").partition(":")[0] == (fault or "")
+        found_fault = fault_of_rule(client, "fleet", "fleet-JobPending")
+    assert (found_fault or "").partition(":")[0] == (fault or "")
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_what_is_wrong_with_a_rule(
 def test_a_rule_that_is_gone_and_one_that_may_not_be_seen(code: str, fault: str) -> None:
     with scripted("events") as (client, script):
         script.add_client_error("describe_rule", code)
-        said = fault_of_rule(client, "fleet", "fleet-JobPending")
-    assert (said or "").partition(":")[0] == fault
+        found_fault = fault_of_rule(client, "fleet", "fleet-JobPending")
+    assert (found_fault or "").partition(":")[0] == fault

@@ -28,11 +28,11 @@ NOT_ARRIVED = (HTTPClientError, ConnectionError, MetadataRetrievalError)
 
 def client_error(code: str, status: int = 400) -> ClientError:
     """What botocore raises for an error answer."""
-    told: Any = {
+    answer: Any = {
         "Error": {"Code": code, "Message": "secret words of AWS"},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    return ClientError(told, "CreateFleet")
+    return ClientError(answer, "CreateFleet")
 
 
 def test_whatever_botocore_tries_again_or_what_did_not_arrive_is_transient() -> None:

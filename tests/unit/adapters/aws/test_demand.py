@@ -112,7 +112,7 @@ def test_what_is_given_up_goes_to_the_dead_letters(sqs: Queue) -> None:
     sqs.queue.bury(demand(1))
 
 
-def test_messages_say_what_was_sent_and_how_often_they_came(sqs: Queue) -> None:
+def test_messages_say_what_was_sent_and_how_often_they_were_received(sqs: Queue) -> None:
     body = json.dumps(demand(1).body())
     often = {"Attributes": {"ApproximateReceiveCount": "3"}}
     sqs.holds({"Body": body, "ReceiptHandle": "r1"} | often, {"Body": body, "ReceiptHandle": "r2"})
@@ -154,7 +154,7 @@ def test_each_comes_again_after_twice_as_long_and_never_later_than_a_quarter_of_
 @pytest.mark.parametrize(
     ("url", "count"), [(URL, lambda q: q.depth()), (DEAD, lambda q: q.dead())], ids=["all", "dead"]
 )
-def test_messages_in_somebody_s_hands_count_too(
+def test_hidden_messages_count_too(
     url: str, count: Callable[[DemandQueue], int], sqs: Queue
 ) -> None:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -176,7 +176,7 @@ def test_messages_in_somebody_s_hands_count_too(
         ("GetQueueAttributes", lambda queue: queue.depth()),
     ],
 )
-def test_a_call_that_failed_is_told_by_name(
+def test_the_error_of_a_call_names_it(
     call: str, use: Callable[[DemandQueue], object], sqs: Queue
 ) -> None:
     for code, kind in (("RequestThrottled", Transient), ("AccessDenied", Refused)):

@@ -18,19 +18,21 @@ class Site:
     """The secret, the ledger, and processes that change it."""
 
     def __init__(self) -> None:
-        self.kept = FakeSecrets()
+        self.secrets = FakeSecrets()
         self.rows = FleetRows(FakeTable())
         self.clock = Clock()
 
     def pause(self, seconds: float) -> None:
         self.clock.go(seconds)
 
-    def process(self, kept: FakeSecrets | None = None) -> HookSecretStore:
-        return HookSecretStore(kept or self.kept, NAME, self.rows, self.clock, pause=self.pause)
+    def process(self, secrets: FakeSecrets | None = None) -> HookSecretStore:
+        return HookSecretStore(
+            secrets or self.secrets, NAME, self.rows, self.clock, pause=self.pause
+        )
 
     @property
     def stored(self) -> AllWebhookSecrets:
-        return self.kept.webhooks[NAME]
+        return self.secrets.webhooks[NAME]
 
 
 class Interrupted(FakeSecrets):
@@ -41,11 +43,11 @@ class Interrupted(FakeSecrets):
         self.meanwhile = meanwhile
 
     def webhook_secrets(self, name: str, *, doubted: bool = False) -> AllWebhookSecrets:
-        return self.site.kept.webhook_secrets(name)
+        return self.site.secrets.webhook_secrets(name)
 
     def store_webhook_secrets(self, name: str, secrets: AllWebhookSecrets) -> None:
         self.meanwhile()
-        self.site.kept.store_webhook_secrets(name, secrets)
+        self.site.secrets.store_webhook_secrets(name, secrets)
 
 
 def own(*tokens: str) -> WebhookSecrets:

@@ -28,7 +28,9 @@ def test_each_variable_is_read_as_what_it_is(environment: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_missing_variable_is_told_at_start(environment: pytest.MonkeyPatch, field: str) -> None:
+def test_a_missing_variable_fails_the_start_by_name(
+    environment: pytest.MonkeyPatch, field: str
+) -> None:
     environment.delenv(f"FLEET_{field.upper()}")
     with pytest.raises(ValidationError, match=field):
         OrchestratorSettings()

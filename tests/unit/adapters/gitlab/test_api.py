@@ -117,7 +117,7 @@ def test_every_call_waits_as_long_as_gitlab_says(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "wait_s"),
+    ("header", "wait_s"),
     [
         ("1", 1.0),
         (" 30 ", 30.0),
@@ -127,8 +127,8 @@ def test_every_call_waits_as_long_as_gitlab_says(caller: Caller) -> None:
         ("601", 600.0),
     ],
 )
-def test_reads_retry_after(given: str | None, wait_s: float) -> None:
-    assert pause_s(given) == wait_s
+def test_reads_retry_after(header: str | None, wait_s: float) -> None:
+    assert pause_s(header) == wait_s
 
 
 def test_the_budget_counts_every_page(fake: FakeGitLab) -> None:
@@ -149,7 +149,7 @@ def test_the_budget_refills_with_time_and_never_beyond_a_minute(fake: FakeGitLab
 
 
 @pytest.mark.parametrize(
-    ("headers", "left", "of"),
+    ("headers", "remaining", "of"),
     [
         ({}, 9, 10),
         ({"RateLimit-Remaining": "30", "RateLimit-Limit": "600"}, 30, 600),
@@ -158,12 +158,12 @@ def test_the_budget_refills_with_time_and_never_beyond_a_minute(fake: FakeGitLab
     ],
 )
 def test_the_smaller_share_is_what_is_left(
-    headers: dict[str, str], left: int, of: int, fake: FakeGitLab
+    headers: dict[str, str], remaining: int, of: int, fake: FakeGitLab
 ) -> None:
     caller = Caller(fake, calls_per_minute=10)
     fake.answers("GET", "/version", {"version": "19"}, headers=headers)
     caller.api.get("/version")
-    assert (caller.api.calls_left.left, caller.api.calls_left.of) == (left, of)
+    assert (caller.api.calls_left.left, caller.api.calls_left.of) == (remaining, of)
 
 
 def test_a_longer_pause_is_not_shortened_by_a_shorter_one(caller: Caller) -> None:

@@ -201,9 +201,9 @@ def test_a_hook_whose_deliveries_are_refused_gets_a_new_secret(secrets: Any, sit
     site.saves(SIGNED | PLAIN)
     assert site.register() == ("signing-token", True)
     assert site.store.changes == [("PUT", OURS)]
-    kept = site.store.secrets
-    assert site.sent()[0]["signing_token"] == kept.signing[0] != OLD
-    assert {old for kind in secrets.values() for old in kind} <= {*kept.signing, *kept.tokens}
+    current = site.store.secrets
+    assert site.sent()[0]["signing_token"] == current.signing[0] != OLD
+    assert {old for kind in secrets.values() for old in kind} <= {*current.signing, *current.tokens}
 
 
 @pytest.mark.parametrize(
@@ -330,8 +330,8 @@ def test_a_scope_by_its_path(
     assert str(ask(site.gitlab)) == scope
 
 
-@pytest.mark.parametrize("given", [{}, {"project": 7, "group": 4}])
-def test_a_scope_is_either_a_project_or_a_group(given: Any, site: Site) -> None:
+@pytest.mark.parametrize("owner", [{}, {"project": 7, "group": 4}])
+def test_a_scope_is_either_a_project_or_a_group(owner: Any, site: Site) -> None:
     with pytest.raises(Refused, match="either"):
-        scope_of(site.gitlab, **given)
+        scope_of(site.gitlab, **owner)
     assert site.fake.asked == []

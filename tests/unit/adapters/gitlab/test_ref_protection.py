@@ -85,8 +85,8 @@ def test_a_ref_of_gitlabs_own_is_not_asked_about(
 def test_what_gitlab_does_not_say_is_not_known(
     fake: FakeGitLab, gitlab: GitLab, status: int
 ) -> None:
-    said = {"name": "v1", "message": "" if status == 200 else f"{status} no"}
-    fake.answers("GET", f"{TAGS}v1", said, status=status)
+    body = {"name": "v1", "message": "" if status == 200 else f"{status} no"}
+    fake.answers("GET", f"{TAGS}v1", body, status=status)
     assert gitlab.is_protected(77, "v1", is_tag=True) is None
 
 

@@ -1,4 +1,4 @@
-"""Settings inside machines: what is not said is left out, what is wrong is named."""
+"""Settings inside machines: a missing variable is left out, a wrong one is named."""
 
 from pathlib import Path
 
@@ -7,21 +7,21 @@ import pytest
 from adapters.guest.settings import EnvironmentReader
 from fleet.errors import Refused
 
-TOLD = EnvironmentReader(
+READER = EnvironmentReader(
     {"FLEET_LEDGER_TABLE": "ledger", "FLEET_HEARTBEAT_S": "0.5", "FLEET_EMPTY": ""}
 )
 
 
-def test_what_is_said() -> None:
-    assert TOLD.text("ledger_table") == "ledger"
-    assert TOLD.seconds("heartbeat_s", "boot_deadline_s", "empty") == {"heartbeat_s": 0.5}
-    assert TOLD.paths("ledger_table", "work_dir", "empty") == {"ledger_table": Path("ledger")}
+def test_what_is_set() -> None:
+    assert READER.text("ledger_table") == "ledger"
+    assert READER.seconds("heartbeat_s", "boot_deadline_s", "empty") == {"heartbeat_s": 0.5}
+    assert READER.paths("ledger_table", "work_dir", "empty") == {"ledger_table": Path("ledger")}
 
 
 @pytest.mark.parametrize("field", ["missing", "empty"])
-def test_what_must_be_said(field: str) -> None:
+def test_what_must_be_set(field: str) -> None:
     with pytest.raises(Refused, match=f"FLEET_{field.upper()}"):
-        TOLD.text(field)
+        READER.text(field)
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan", "inf"])

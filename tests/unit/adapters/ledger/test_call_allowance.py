@@ -30,7 +30,7 @@ class Fleet:
         )
 
     def asks(self, process: FleetAllowance) -> float | None:
-        """The wait that it is told; None where the call is granted."""
+        """The wait that the error names; None where the call is granted."""
         try:
             process.take()
         except Transient as exc:
@@ -83,9 +83,9 @@ def test_a_pause_that_gitlab_asks_for_is_for_every_process() -> None:
     fleet.asks(first)
     first.hold(30)
     second.hold(5)
-    assert [fleet.asks(one) for one in (first, second, fleet.process())] == [30, 30, 30]
+    assert [fleet.asks(process) for process in (first, second, fleet.process())] == [30, 30, 30]
     fleet.clock.go(30)
-    assert [fleet.asks(one) for one in fleet.processes] == [None, None]
+    assert [fleet.asks(process) for process in fleet.processes] == [None, None]
 
 
 def test_what_is_left_is_what_no_process_took() -> None:

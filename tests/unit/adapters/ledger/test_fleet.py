@@ -116,7 +116,7 @@ def test_a_pool_that_is_accepted_again_is_not_refused_any_more(fleet: FleetRows)
 
 
 @pytest.mark.parametrize(
-    ("refused", "back_off", "kept"),
+    ("refused", "back_off", "remaining"),
     [
         (True, {"a": DRY, "b": WRONG}, {"a": DRY}),  # a place that was empty still is
         (True, {}, {}),
@@ -124,14 +124,14 @@ def test_a_pool_that_is_accepted_again_is_not_refused_any_more(fleet: FleetRows)
     ],
 )
 def test_a_new_configuration_forgives_what_the_old_one_was_refused_for(
-    refused: bool, back_off: dict[str, BackOff], kept: dict[str, BackOff], fleet: FleetRows
+    refused: bool, back_off: dict[str, BackOff], remaining: dict[str, BackOff], fleet: FleetRows
 ) -> None:
     if refused:
         fleet.note_refused("docker", "no such image", "v1")
     if back_off:
         fleet.note_back_off("docker", back_off)
     fleet.forgive("docker")
-    assert fleet.pool("docker") == PoolRow(name="docker", back_off=kept)
+    assert fleet.pool("docker") == PoolRow(name="docker", back_off=remaining)
 
 
 def test_where_there_is_nothing_to_forgive_nothing_is_written(
@@ -147,25 +147,33 @@ def test_where_there_is_nothing_to_forgive_nothing_is_written(
 def test_projects_are_watched_by_gitlab(fleet: FleetRows) -> None:
     fleet.watch(HERE, 7, "acme/demo", at=AT)
     fleet.watch(ELSEWHERE, 7, "other/demo", at=AT)
-    (one,) = fleet.watched(HERE)
-    assert (one.project_id, one.instance, one.path) == (7, HERE, "acme/demo")
-    assert (one.last_hook_at, one.last_polled_at, one.hook_healthy) == (None, None, True)
+    (project,) = fleet.watched(HERE)
+    assert (project.project_id, project.instance, project.path) == (7, HERE, "acme/demo")
+    assert (project.last_hook_at, project.last_polled_at, project.hook_healthy) == (
+        None,
+        None,
+        True,
+    )
 
 
 def test_a_projects_hook_and_reading_are_remembered(fleet: FleetRows) -> None:
     fleet.note_project_delivery(HERE, 7, "acme/demo", at=AT)
     fleet.note_polled(HERE, 7, at=later(1))
-    (one,) = fleet.watched(HERE)
-    assert (one.last_hook_at, one.last_polled_at, one.path) == (AT, later(1), "acme/demo")
+    (project,) = fleet.watched(HERE)
+    assert (project.last_hook_at, project.last_polled_at, project.path) == (
+        AT,
+        later(1),
+        "acme/demo",
+    )
 
 
 def test_a_projects_path_is_kept_until_there_is_a_new_one(fleet: FleetRows) -> None:
     fleet.watch(HERE, 7, "acme/demo", at=AT)
     fleet.watch(HERE, 7, "", at=AT)
     fleet.note_polled(HERE, 7, at=AT)
-    assert [one.path for one in fleet.watched(HERE)] == ["acme/demo"]
+    assert [project.path for project in fleet.watched(HERE)] == ["acme/demo"]
     fleet.note_project_delivery(HERE, 7, "acme/renamed", at=AT)
-    assert [one.path for one in fleet.watched(HERE)] == ["acme/renamed"]
+    assert [project.path for project in fleet.watched(HERE)] == ["acme/renamed"]
 
 
 @pytest.mark.parametrize(("after_s", "seen_s"), [(30, 0), (59, 0), (61, 61)])
@@ -175,8 +183,8 @@ def test_processes_write_one_project_once_a_minute_between_them(
     FleetRows(table).note_project_delivery(HERE, 7, "acme/demo", at=AT)
     another = FleetRows(table)
     another.note_project_delivery(HERE, 7, "acme/demo", at=later(after_s))
-    (one,) = another.watched(HERE)
-    assert one.last_hook_at == later(seen_s)
+    (project,) = another.watched(HERE)
+    assert project.last_hook_at == later(seen_s)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +201,7 @@ def test_a_process_writes_each_project_once_a_minute(
     for seconds in after_s:
         for project_id in (7, 8):
             fleet.note_project_delivery(HERE, project_id, "acme/demo", at=later(seconds))
-    assert {one.project_id for one in fleet.watched(HERE)} == {7, 8}
+    assert {project.project_id for project in fleet.watched(HERE)} == {7, 8}
     assert table.tried == 2 * tried
 
 
@@ -205,7 +213,7 @@ def test_a_project_that_could_not_be_written_is_tried_again(
         fleet.note_project_delivery(HERE, 7, "acme/demo", at=AT)
     table.broken = False
     fleet.note_project_delivery(HERE, 7, "acme/demo", at=AT)
-    assert [one.last_hook_at for one in fleet.watched(HERE)] == [AT]
+    assert [project.last_hook_at for project in fleet.watched(HERE)] == [AT]
 
 
 @pytest.mark.parametrize(
@@ -224,9 +232,9 @@ def test_a_sick_hook_is_its_projects_trouble(
         fleet.watch(HERE, project_id, "acme/demo", at=AT)
     hook = replace(HOOK, scope=HookScope.read(scope), instance=instance)
     fleet.record_hook(hook)
-    assert all(one.hook_healthy for one in fleet.watched(HERE))
+    assert all(project.hook_healthy for project in fleet.watched(HERE))
     fleet.record_hook(replace(hook, healthy=False))
-    assert {one.project_id: one.hook_healthy for one in fleet.watched(HERE)} == well
+    assert {project.project_id: project.hook_healthy for project in fleet.watched(HERE)} == well
 
 
 def test_groups_are_listed_again_after_a_while(fleet: FleetRows) -> None:
@@ -264,9 +272,9 @@ def test_after_ten_seconds_a_pipeline_is_read_anew(read: bool, fleet: FleetRows)
     claim(fleet)
     if read:
         fleet.note_pipeline(HERE, 5, read=True)
-    told = [claim(fleet, after_s) for after_s in (10, 10.5, 11)]
+    readings = [claim(fleet, after_s) for after_s in (10, 10.5, 11)]
     before = Reading.DONE if read else Reading.UNDER_WAY
-    assert told == [before, Reading.MINE, Reading.UNDER_WAY]
+    assert readings == [before, Reading.MINE, Reading.UNDER_WAY]
 
 
 @pytest.mark.parametrize(
@@ -351,14 +359,14 @@ def test_a_hook_that_was_removed_is_not_watched_and_stays_so(fleet: FleetRows) -
 def test_a_look_at_what_was_registered_again_meanwhile_tells_nothing(
     before: datetime | None, fleet: FleetRows
 ) -> None:
-    seen = replace(HOOK, registered_at=before, secret_ids=("b", "a"))
-    fleet.record_hook(seen)
-    fleet.note_hook_health(seen, detail="refused")
-    assert fleet.hooks(HERE) == (replace(seen, healthy=False, detail="refused"),)
-    anew = replace(seen, registered_at=later(1))
+    hook = replace(HOOK, registered_at=before, secret_ids=("b", "a"))
+    fleet.record_hook(hook)
+    fleet.note_hook_health(hook, detail="refused")
+    assert fleet.hooks(HERE) == (replace(hook, healthy=False, detail="refused"),)
+    anew = replace(hook, registered_at=later(1))
     fleet.record_hook(anew)
-    fleet.note_hook_health(seen, detail="refused")
-    fleet.note_secrets(seen, ["b"])
+    fleet.note_hook_health(hook, detail="refused")
+    fleet.note_secrets(hook, ["b"])
     assert fleet.hooks(HERE) == (anew,)
     fleet.note_hook_health(anew, detail=None)
     fleet.note_secrets(anew, ["b"])

@@ -28,11 +28,11 @@ def test_a_time_ends_before_its_last_moment() -> None:
     for run in runs:
         rows.write(run)
     since, until = AT - timedelta(hours=25), AT + timedelta(hours=20)
-    told = rows.between(since, until)
-    assert told == [run for run in runs if since <= run.ended_at < until]
+    shown = rows.between(since, until)
+    assert shown == [run for run in runs if since <= run.ended_at < until]
 
 
-def test_the_end_of_a_job_that_was_told_the_next_day_joins_it() -> None:
+def test_the_end_of_a_job_joins_it_also_when_it_is_written_the_next_day() -> None:
     rows = HistoryRows(FakeTable())
     rows.write(past(1, outcome=None))
     rows.write(past(1, backend=None, outcome="failed", ended_s=DAY_S - 3_600))

@@ -35,11 +35,11 @@ def waits(reason: Reason) -> Step:
 
 def test_a_status_only_ever_goes_forward(ledger: Ledger) -> None:
     ledger.route(job(1))
-    told = [
+    advanced = [
         ledger.advance(job(1, status=status), TAKEN)
         for status in (RUNNING, RUNNING, FINISHED, RUNNING, FINISHED)
     ]
-    assert told == [True, False, True, False, False]
+    assert advanced == [True, False, True, False, False]
     assert ledger.job(1).status is FINISHED
     assert ledger.steps(1) == ["routed", "taken", "taken"]
 
@@ -61,22 +61,22 @@ def test_a_row_says_who_took_the_job_and_what_became_of_it(ledger: Ledger) -> No
 def test_an_event_keeps_what_routing_wrote(ledger: Ledger) -> None:
     """A webhook knows neither tags nor pool; the row does."""
     ledger.route(job(1, tags=("a",), attempt=3))
-    told = job(1, status=RUNNING, tags=(), pool="other", name="x", reason=Reason.TAKEN)
-    ledger.advance(told)
-    found = ledger.job(1)
-    assert (found.tags, found.pool, found.attempt, found.name) == (("a",), "docker", 3, "test")
-    assert found.reason is Reason.ROUTED
+    running = job(1, status=RUNNING, tags=(), pool="other", name="x", reason=Reason.TAKEN)
+    ledger.advance(running)
+    row = ledger.job(1)
+    assert (row.tags, row.pool, row.attempt, row.name) == (("a",), "docker", 3, "test")
+    assert row.reason is Reason.ROUTED
 
 
-def test_a_job_that_no_webhook_told_of_gets_its_row(ledger: Ledger) -> None:
+def test_a_job_without_a_webhook_gets_its_row(ledger: Ledger) -> None:
     assert ledger.advance(job(1, status=RUNNING, tags=("a",), pipeline_id=4), TAKEN)
-    found = ledger.job(1)
-    assert (found.status, found.tags, found.pipeline_id) == (RUNNING, ("a",), 4)
-    assert (found.pool, found.reason) == (None, None), "nobody routed it"
+    row = ledger.job(1)
+    assert (row.status, row.tags, row.pipeline_id) == (RUNNING, ("a",), 4)
+    assert (row.pool, row.reason) == (None, None), "no pool is known"
     assert [row.job.job_id for row in ledger.rows.recent(5)] == [1]
 
 
-def test_steps_and_facts_are_told_beside_the_status(ledger: Ledger) -> None:
+def test_steps_and_facts_are_added_without_a_status(ledger: Ledger) -> None:
     ledger.route(job(1))
     writes = ledger.table.writes
     ledger.rows.extend(key(1), [])
@@ -96,7 +96,7 @@ def test_an_unknown_job_is_left_alone(ledger: Ledger) -> None:
     assert (ledger.rows.row(key(1)), ledger.rows.job(key(1))) == (None, None)
 
 
-def test_many_are_told_that_they_are_launched_for_or_why_they_wait(ledger: Ledger) -> None:
+def test_many_get_the_step_that_says_launched_or_why_they_wait(ledger: Ledger) -> None:
     ledger.route(job(1), job(2), job(3))
     launched = Step(at=AT, name=StepName.LAUNCHED, reason=Reason.BACKLOG)
     ledger.rows.note_reasons({key(1): launched})
@@ -115,22 +115,22 @@ class Fussy(FakeTable):
         return super().write(change)
 
 
-def test_one_that_cannot_be_told_keeps_no_other_from_being_told(ledger: Ledger) -> None:
+def test_a_row_that_cannot_be_written_holds_back_no_other(ledger: Ledger) -> None:
     numbers = range(1, 101)
     ledger.route(*(job(n) for n in numbers))
     fussy = Fussy()
     fussy.items = ledger.table.items
     with pytest.raises(Transient):
         JobRows(fussy).note_reasons({key(n): waits(Reason.PACED) for n in numbers})
-    told = [n for n in numbers if ledger.job(n).reason is Reason.PACED]
-    assert told == list(range(2, 101))
+    noted = [n for n in numbers if ledger.job(n).reason is Reason.PACED]
+    assert noted == list(range(2, 101))
 
 
 def test_an_attempt_is_raised_once_however_many_find_that_the_last_failed(ledger: Ledger) -> None:
     ledger.route(job(1))
     step = Step(at=LATER, name=StepName.DEMAND_SENT, reason=Reason.BOOT_DEADLINE)
-    told = [ledger.rows.demand_again(key(1), n, step, given_up=False) for n in (2, 2, 1)]
-    assert told == [True, False, False]
+    raised = [ledger.rows.demand_again(key(1), n, step, given_up=False) for n in (2, 2, 1)]
+    assert raised == [True, False, False]
     assert (ledger.job(1).attempt, ledger.job(1).given_up) == (2, False)
     assert ledger.steps(1) == ["routed", "demand_sent"]
     assert ledger.rows.demand_again(key(1), 3, step, given_up=True)
@@ -159,8 +159,8 @@ def test_a_retry_avoids_spot_also_before_any_webhook_tells_of_it(ledger: Ledger)
     (item,) = ledger.table.items.values()
     assert item["ttl"] > AT.timestamp()
     assert ledger.rows.route(job(2), [ROUTED], at=LATER)
-    (found,) = ledger.rows.waiting_in("docker")
-    assert found.on_demand
+    (waiting_job,) = ledger.rows.waiting_in("docker")
+    assert waiting_job.on_demand
     assert ledger.steps(2) == ["retry", "routed"]
 
 
@@ -168,9 +168,13 @@ def test_a_retry_avoids_spot_when_the_webhook_was_first(ledger: Ledger) -> None:
     ledger.route(job(2, tags=("a",)))
     retry = job(2, status=JobStatus.CREATED, tags=(), pool=None, reason=None)
     ledger.rows.mark_on_demand(retry, RETRY, at=LATER)
-    (found,) = ledger.rows.waiting_in("docker")
-    assert (found.on_demand, found.status, found.tags) == (True, JobStatus.PENDING, ("a",))
-    assert found.reason is Reason.ROUTED
+    (waiting_job,) = ledger.rows.waiting_in("docker")
+    assert (waiting_job.on_demand, waiting_job.status, waiting_job.tags) == (
+        True,
+        JobStatus.PENDING,
+        ("a",),
+    )
+    assert waiting_job.reason is Reason.ROUTED
     assert ledger.row(2).changed_at == LATER
 
 
@@ -205,23 +209,26 @@ def test_a_step_costs_no_write_in_the_index_of_recent_ones(ledger: Ledger) -> No
 
 
 def test_a_routed_job_is_read_back_as_it_was_written(ledger: Ledger) -> None:
-    told = job(1, tags=("a", "b"), attempt=2, on_demand=True, pipeline_id=9)
+    routed = job(1, tags=("a", "b"), attempt=2, on_demand=True, pipeline_id=9)
     steps = (ROUTED, Step(at=LATER, name=StepName.EVENT, detail="c"))
-    assert ledger.rows.route(told, steps, at=LATER)
+    assert ledger.rows.route(routed, steps, at=LATER)
     row = ledger.row(1)
-    assert (row.job, row.steps, row.changed_at) == (told, steps, LATER)
+    assert (row.job, row.steps, row.changed_at) == (routed, steps, LATER)
     assert (row.started_at, row.finished_at, row.failure_reason) == (None, None, None)
-    assert ledger.rows.jobs([key(1), key(2)]) == {key(1): told}
-    assert ledger.rows.waiting_in("docker") == (told,)
+    assert ledger.rows.jobs([key(1), key(2)]) == {key(1): routed}
+    assert ledger.rows.waiting_in("docker") == (routed,)
     ledger.rows.demand_again(key(1), 3, ROUTED, given_up=True)
-    assert ledger.rows.waiting_in("docker") == (replace(told, attempt=3, given_up=True),)
+    assert ledger.rows.waiting_in("docker") == (replace(routed, attempt=3, given_up=True),)
 
 
 def test_the_same_id_in_another_gitlab_is_another_job(ledger: Ledger) -> None:
     ledger.route(job(1))
     assert ledger.rows.job(ELSEWHERE) is None
     ledger.route(job(1, key=ELSEWHERE))
-    assert {one.key for one in ledger.rows.waiting_in("docker")} == {key(1), ELSEWHERE}
+    assert {waiting_job.key for waiting_job in ledger.rows.waiting_in("docker")} == {
+        key(1),
+        ELSEWHERE,
+    }
 
 
 def test_a_second_route_changes_nothing(ledger: Ledger) -> None:
@@ -309,8 +316,8 @@ class Racing(FakeTable):
 
 def route_all(ledger: Ledger, *jobs: Job) -> list[int]:
     """The jobs that were routed, of many at once."""
-    steps = {one.key: [ROUTED] for one in jobs}
-    return [one.job_id for one in ledger.rows.route_all(jobs, steps, at=AT)]
+    steps = {each.key: [ROUTED] for each in jobs}
+    return [each.job_id for each in ledger.rows.route_all(jobs, steps, at=AT)]
 
 
 def test_more_are_routed_than_a_transaction_takes(ledger: Ledger) -> None:

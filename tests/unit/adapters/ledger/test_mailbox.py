@@ -56,17 +56,17 @@ class Box:
         meta = {"RetryAttempts": tries - 1}
         self.script.add_client_error(call, code, response_meta=meta)
 
-    def holds(self, found: Credential | None) -> None:
+    def holds(self, credential: Credential | None) -> None:
         """The next look finds this."""
-        item = {"Item": marshalled(found.item("lambda:rf-1", CIPHER))} if found else {}
+        item = {"Item": marshalled(credential.item("lambda:rf-1", CIPHER))} if credential else {}
         asked = {"TableName": "mailboxes", "Key": KEY, "ConsistentRead": True}
         self.script.add_response("get_item", item, asked)
 
-    def deletes(self, found: Credential | None, *, tries: int = 1) -> None:
+    def deletes(self, credential: Credential | None, *, tries: int = 1) -> None:
         """The next deletion takes this away, and needed so many tries."""
         answer: dict[str, Any] = {"ResponseMetadata": {"RetryAttempts": tries - 1}}
-        if found:
-            answer["Attributes"] = marshalled(found.item("lambda:rf-1", CIPHER))
+        if credential:
+            answer["Attributes"] = marshalled(credential.item("lambda:rf-1", CIPHER))
         asked = {"TableName": "mailboxes", "Key": KEY, "ReturnValues": "ALL_OLD"}
         self.script.add_response("delete_item", answer, asked)
 
@@ -77,12 +77,12 @@ def box() -> Iterator[Box]:
         yield Box(client, script)
 
 
-@pytest.mark.parametrize(("seen", "is_ours"), [(OURS, True), (THEIRS, False), (None, False)])
+@pytest.mark.parametrize(("report", "is_ours"), [(OURS, True), (THEIRS, False), (None, False)])
 def test_a_report_that_is_there_is_ours_or_another_s(
-    seen: Report | None, is_ours: bool, box: Box
+    report: Report | None, is_ours: bool, box: Box
 ) -> None:
     box.fails(TAKEN, "put_item", tries=2)
-    answer = {"Item": marshalled(seen.item())} if seen else {}
+    answer = {"Item": marshalled(report.item())} if report else {}
     box.script.add_response("get_item", answer)
     assert box.box.claim(OURS) is is_ours
 
@@ -139,7 +139,7 @@ def test_a_credential_is_waited_for_through_a_bad_time(box: Box) -> None:
     assert box.pauses == [0.1, 0.2, 0.4, 1.0, 1.0]
 
 
-def test_a_bad_time_that_lasts_to_the_deadline_is_told(box: Box) -> None:
+def test_an_outage_that_lasts_to_the_deadline_is_raised(box: Box) -> None:
     for _ in range(3):
         box.fails("ThrottlingException")
     with pytest.raises(Transient):
@@ -157,7 +157,7 @@ def test_what_may_not_be_read_is_not_waited_for(box: Box) -> None:
 @pytest.mark.parametrize(
     ("code", "kind"), [("ThrottlingException", Transient), ("AccessDeniedException", Refused)]
 )
-def test_a_report_or_an_order_that_does_not_get_through_is_told(
+def test_a_report_or_an_order_that_does_not_get_through_raises(
     code: str, kind: type[Exception], box: Box
 ) -> None:
     box.fails(code, "update_item")

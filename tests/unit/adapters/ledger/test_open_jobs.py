@@ -24,7 +24,7 @@ def runs(ledger: Ledger, job_id: int, since: datetime = AT) -> None:
 
 
 def due(ledger: Ledger, at: datetime = THEN, at_most: int = 9) -> list[int]:
-    return [one.job_id for one in ledger.rows.looks.due(key(1).instance, at=at, at_most=at_most)]
+    return [job.job_id for job in ledger.rows.looks.due(key(1).instance, at=at, at_most=at_most)]
 
 
 def test_the_job_that_waited_longest_comes_first(ledger: Ledger) -> None:

@@ -54,7 +54,7 @@ class TestRetries:
             jobs.retries.claim(replace(INTENT, job=key(n)), at=later(seconds))
 
         def due(seconds: float) -> list[int]:
-            return [one.job.job_id for one in jobs.retries.due(before=later(seconds))]
+            return [retry.job.job_id for retry in jobs.retries.due(before=later(seconds))]
 
         assert (due(10), due(10.001), due(20), due(20.25)) == ([], [2], [2], [2, 3])
         assert due(60) == [2, 3, 1]
@@ -79,7 +79,7 @@ class TestRetries:
         assert jobs.retries.claim(INTENT, at=AT)
         assert jobs.retries.claim(replace(INTENT, job=other), at=AT)
         jobs.retries.settle(INTENT.job)
-        assert [one.job for one in jobs.retries.due(before=EVER)] == [other]
+        assert [retry.job for retry in jobs.retries.due(before=EVER)] == [other]
 
 
 class TestFits:
@@ -91,12 +91,12 @@ class TestFits:
         for _ in range(2):
             jobs.fits.note(job(3, name="test", project=3, pool="small"), at=AT)
             jobs.fits.note_containers(job(3, name="test", project=3), RUBY, at=AT)
-        told = {
+        fits = {
             "build: [a b]": Fit(outgrew=frozenset({"small", "docker"})),
             "test": Fit(outgrew=frozenset({"small"}), containers=RUBY),
         }
-        assert jobs.fits.of_project(key(1).instance, 3, at=AT) == told
-        for name, fit in told.items():
+        assert jobs.fits.of_project(key(1).instance, 3, at=AT) == fits
+        for name, fit in fits.items():
             assert jobs.fits.of(key(1).instance, 3, name, at=AT) == fit
 
     def test_of_another_project_gitlab_or_name_nothing_is_known(self, jobs: JobRows) -> None:
@@ -115,21 +115,21 @@ class TestFits:
     def test_a_job_that_asks_for_nothing_any_more_is_not_sent_away_again(
         self, jobs: JobRows
     ) -> None:
-        one = job(1, name="test", project=3, pool="small")
-        jobs.fits.note_containers(one, Containers(), at=AT)
+        small_job = job(1, name="test", project=3, pool="small")
+        jobs.fits.note_containers(small_job, Containers(), at=AT)
         assert jobs.fits.of_project(key(1).instance, 3, at=AT) == {}
-        jobs.fits.note(one, at=AT)
-        jobs.fits.note_containers(one, RUBY, at=AT)
-        jobs.fits.note_containers(one, Containers(), at=AT)
-        kept = Fit(outgrew=frozenset({"small"}))
-        assert jobs.fits.of(key(1).instance, 3, "test", at=AT) == kept
+        jobs.fits.note(small_job, at=AT)
+        jobs.fits.note_containers(small_job, RUBY, at=AT)
+        jobs.fits.note_containers(small_job, Containers(), at=AT)
+        outgrown = Fit(outgrew=frozenset({"small"}))
+        assert jobs.fits.of(key(1).instance, 3, "test", at=AT) == outgrown
 
     def test_are_forgotten_thirty_days_after_the_last_job_of_that_name(
         self, jobs: JobRows, table: FakeTable
     ) -> None:
-        one, instance, day_s = job(1, name="test", project=3), key(1).instance, 86_400
-        jobs.fits.note_containers(one, RUBY, at=AT)
-        jobs.fits.note_containers(one, RUBY, at=later(20 * day_s))
+        named, instance, day_s = job(1, name="test", project=3), key(1).instance, 86_400
+        jobs.fits.note_containers(named, RUBY, at=AT)
+        jobs.fits.note_containers(named, RUBY, at=later(20 * day_s))
         end = later(50 * day_s)
         assert jobs.fits.of(instance, 3, "test", at=end - timedelta(seconds=1)).containers == RUBY
         assert jobs.fits.of(instance, 3, "test", at=end) == Fit()

@@ -49,9 +49,9 @@ def values(row: RowType[Any]) -> st.SearchStrategy[Any]:
     }
     hints = get_type_hints(row.of)
     facts = {
-        one.name: special.get(hints[one.name], st.from_type(hints[one.name]))
-        for one in fields(row.of)
-        if one.name not in row.elsewhere and one.name != "removed"
+        column.name: special.get(hints[column.name], st.from_type(hints[column.name]))
+        for column in fields(row.of)
+        if column.name not in row.elsewhere and column.name != "removed"
     }
     return st.builds(row.of, **facts)
 

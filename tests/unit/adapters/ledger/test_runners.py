@@ -51,8 +51,8 @@ def test_none_are_reserved_when_the_pool_is_not_as_it_was_seen(ledger: Ledger) -
     assert ledger.reserve(named(1), version=1) == 0, "it is gone"
     assert ledger.table.items == {}
     ledger.reserve(named(1))
-    for seen in (0, 2):
-        assert ledger.reserve(named(2), version=seen) == 0
+    for version in (0, 2):
+        assert ledger.reserve(named(2), version=version) == 0
     assert ledger.reserve(named(1), named(2), version=1) == 0, "one is there"
     assert (ledger.in_use, ledger.version) == (1, 1)
     assert ledger.reserve(named(2), version=1) == 1
@@ -75,17 +75,17 @@ def test_what_there_is_no_room_for_does_not_undo_the_rest(ledger: Ledger) -> Non
 def test_each_pool_counts_for_itself(ledger: Ledger) -> None:
     ledger.reserve(named(1), ceiling=1)
     assert ledger.reserve(named(2, pool="small"), ceiling=1) == 1
-    assert [one.pool for one in ledger.rows.live("small")] == ["small"]
+    assert [runner.pool for runner in ledger.rows.live("small")] == ["small"]
 
 
 def test_a_machine_is_seen_on_its_runner_and_by_its_mailbox(ledger: Ledger) -> None:
     ledger.reserve(named(1))
     for _ in range(2):
         assert ledger.rows.place([place(1)]) == {named(1).id}
-    (found,) = ledger.rows.live("docker")
-    assert found.state is RunnerState.IN_FLIGHT
-    assert (found.machine_id, found.mailbox) == ("i-1", "AROA:i-1")
-    assert found.capacity == "m7i.large/a/spot"
+    (runner,) = ledger.rows.live("docker")
+    assert runner.state is RunnerState.IN_FLIGHT
+    assert (runner.machine_id, runner.mailbox) == ("i-1", "AROA:i-1")
+    assert runner.capacity == "m7i.large/a/spot"
     assert ledger.rows.owner("AROA:i-1") == named(1).id
     assert ledger.rows.owner("AROA:i-2") is None
 
@@ -96,32 +96,32 @@ def test_a_runner_that_was_closed_meanwhile_gets_no_machine(count: int, ledger: 
     ledger.rows.reserve(many, ceiling=count, version=0)
     ledger.rows.close(named(1), Reason.BOOT_DEADLINE, at=AT)
     placed = ledger.rows.place([place(n) for n in range(count)])
-    assert placed == {one.id for one in many} - {named(1).id}
-    assert {one.machine_id for one in ledger.rows.live("docker")} == {
+    assert placed == {runner.id for runner in many} - {named(1).id}
+    assert {runner.machine_id for runner in ledger.rows.live("docker")} == {
         f"i-{n}" for n in range(count) if n != 1
     }
     assert ledger.mail(1) == set(), "its mailbox stays empty"
 
 
 def test_a_credential_is_left_for_the_machine_to_take_once(ledger: Ledger) -> None:
-    one = replace(ledger.lives(1), gitlab_runner_id=31)
-    assert ledger.rows.equip(one, CREDENTIAL)
+    runner = replace(ledger.lives(1), gitlab_runner_id=31)
+    assert ledger.rows.equip(runner, CREDENTIAL)
     item = ledger.table.mail.items.pop(("AROA:i-1", "credential"))  # the machine takes it
     assert Credential.of_item(item, FakeCipher()) == CREDENTIAL
     assert (ledger.find(1).equipped, ledger.find(1).gitlab_runner_id) == (True, 31)
-    assert not ledger.rows.equip(one, CREDENTIAL)
+    assert not ledger.rows.equip(runner, CREDENTIAL)
     assert "credential" not in ledger.mail(1)
 
 
 def test_a_runner_that_is_gone_changes_no_more(ledger: Ledger) -> None:
-    one = ledger.lives(1)
-    ledger.rows.close(one, Reason.EXPIRED, at=AT)
-    assert not ledger.rows.equip(one, CREDENTIAL)
-    ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
-    ledger.rows.leave_bare(one)
-    ledger.rows.record_taken(one, key(7), 3, at=LATER)
+    runner = ledger.lives(1)
+    ledger.rows.close(runner, Reason.EXPIRED, at=AT)
+    assert not ledger.rows.equip(runner, CREDENTIAL)
+    ledger.rows.drain(runner, Reason.SURPLUS, at=LATER)
+    ledger.rows.leave_bare(runner)
+    ledger.rows.record_taken(runner, key(7), 3, at=LATER)
     assert ledger.mail(1) == set()
-    assert ledger.rows.find(one.id) is None
+    assert ledger.rows.find(runner.id) is None
     assert ledger.rows.live("docker") == ()
 
 
@@ -134,10 +134,10 @@ def test_a_runner_without_a_machine_has_no_mailbox(ledger: Ledger) -> None:
 
 
 def test_a_runner_that_could_not_be_equipped_is_marked(ledger: Ledger) -> None:
-    one = ledger.lives(1)
-    ledger.rows.leave_bare(one)
+    runner = ledger.lives(1)
+    ledger.rows.leave_bare(runner)
     assert (ledger.find(1).left_bare, ledger.find(1).equipped) == (True, False)
-    assert ledger.rows.equip(one, CREDENTIAL), "anybody may do it now"
+    assert ledger.rows.equip(runner, CREDENTIAL), "any later tick may do it"
     assert ledger.find(1).gitlab_runner_id is None, "a pool's shared record is not its own"
 
 
@@ -202,14 +202,14 @@ def test_a_runner_is_joined_with_its_last_report(ledger: Ledger) -> None:
         {"steps": [{"step": "called_home"}]},
     ],
 )
-def test_a_report_that_cannot_be_read_is_told_and_hides_no_other_runner(
+def test_a_report_that_cannot_be_read_is_logged_and_hides_no_other_runner(
     nonsense: dict[str, Any], ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ledger.lives(1)
     ledger.lives(2)
     ledger.writes(1, BUSY, **nonsense)
     ledger.writes(2, BUSY)
-    states = [one.state for one in ledger.rows.live("docker")]
+    states = [runner.state for runner in ledger.rows.live("docker")]
     assert states == [RunnerState.IN_FLIGHT, RunnerState.BUSY]
     line = json.loads(capsys.readouterr().out)
     assert (line["event"], line["level"]) == ("RowsUnreadable", "WARNING")
@@ -224,47 +224,47 @@ def test_a_runner_is_busy_from_the_moment_when_gitlab_says_which_job_it_took(
     ledger: Ledger,
 ) -> None:
     ledger.rows.record_taken(ledger.lives(1), key(7), 3, at=LATER)
-    found = ledger.find(1)
-    assert (found.state, found.job, found.works_for) == (RunnerState.BUSY, key(7), 3)
-    assert found.changed_at == LATER
+    runner = ledger.find(1)
+    assert (runner.state, runner.job, runner.works_for) == (RunnerState.BUSY, key(7), 3)
+    assert runner.changed_at == LATER
 
 
 def test_an_order_is_left_in_the_mailbox_and_seen_on_the_runner(ledger: Ledger) -> None:
-    one = ledger.lives(1)
-    ledger.rows.drain(one, Reason.SURPLUS, at=LATER)
+    runner = ledger.lives(1)
+    ledger.rows.drain(runner, Reason.SURPLUS, at=LATER)
     assert ledger.find(1).state is RunnerState.DRAINING
     assert ledger.find(1).changed_at == LATER
     order = ledger.table.mail.items["AROA:i-1", "order"]
     assert (order["order"], order["reason"]) == ("drain", "surplus")
-    assert order["ttl"] == int(one.expires_at.timestamp())
+    assert order["ttl"] == int(runner.expires_at.timestamp())
 
 
 def test_an_end_frees_the_place_and_clears_the_mailbox_once(ledger: Ledger) -> None:
-    one = ledger.lives(1)
+    runner = ledger.lives(1)
     ledger.lives(2)
-    ledger.rows.equip(one, CREDENTIAL)
-    ledger.rows.drain(one, Reason.SURPLUS, at=AT)
+    ledger.rows.equip(runner, CREDENTIAL)
+    ledger.rows.drain(runner, Reason.SURPLUS, at=AT)
     ledger.writes(1, BUSY)
     assert ledger.mail(1) == {"credential", "order", "report"}
-    closed = [ledger.rows.close(one, Reason.SURPLUS, at=LATER) for _ in range(3)]
+    closed = [ledger.rows.close(runner, Reason.SURPLUS, at=LATER) for _ in range(3)]
     assert closed == [True, False, False]
     assert not ledger.rows.close(named(3), Reason.EXPIRED, at=AT), "it never was"
     assert ledger.mail(1) == set()
     assert ledger.in_use == 1
     assert [each.id for each in ledger.rows.live("docker")] == [named(2).id]
-    assert ledger.rows.find(one.id) is None
+    assert ledger.rows.find(runner.id) is None
     assert [ledger.rows.owner(f"AROA:i-{n}") for n in (1, 2)] == [None, named(2).id]
 
 
 def test_what_an_ended_runner_was_is_kept_for_a_month(ledger: Ledger) -> None:
-    one = replace(ledger.lives(1), job=key(7))
-    ledger.rows.close(one, Reason.STALLED, at=LATER)
-    kept = ledger.table.items[f"runner#{one.id}", "runner"]
-    assert (kept["reason"], kept["machine_id"], kept["job"]) == ("stalled", "i-1", str(key(7)))
-    assert kept["ended_at"] == kept["changed_at"] == LATER.isoformat()
-    assert kept["ttl"] == int((LATER + timedelta(days=30)).timestamp())
+    runner = replace(ledger.lives(1), job=key(7))
+    ledger.rows.close(runner, Reason.STALLED, at=LATER)
+    item = ledger.table.items[f"runner#{runner.id}", "runner"]
+    assert (item["reason"], item["machine_id"], item["job"]) == ("stalled", "i-1", str(key(7)))
+    assert item["ended_at"] == item["changed_at"] == LATER.isoformat()
+    assert item["ttl"] == int((LATER + timedelta(days=30)).timestamp())
     (shown,) = newest(ledger.table, "runner", 9)
-    assert shown["id"] == one.id
+    assert shown["id"] == runner.id
     assert timedelta(days=30) == KEPT
 
 

@@ -19,14 +19,14 @@ CHANGE = Change(pk="pool#a", sk="pool", add={"in_use": 1})
 def cancelled(*codes: str) -> ClientError:
     """DynamoDB's answer to a transaction that it did not carry out."""
     reasons = [{"Code": code} for code in codes]
-    told = {"Code": "TransactionCanceledException", "Message": f"reasons [{', '.join(codes)}]"}
+    error = {"Code": "TransactionCanceledException", "Message": f"reasons [{', '.join(codes)}]"}
     return ClientError(
-        cast("Any", {"Error": told, "CancellationReasons": reasons}), "TransactWriteItems"
+        cast("Any", {"Error": error, "CancellationReasons": reasons}), "TransactWriteItems"
     )
 
 
 def refused(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": "told so"}}, "UpdateItem")
+    return ClientError({"Error": {"Code": code, "Message": "refused"}}, "UpdateItem")
 
 
 class Scripted:
@@ -103,7 +103,7 @@ def test_a_condition_that_failed_is_an_answer_and_not_asked_again(
 @pytest.mark.parametrize("call", [transact, write])
 def test_each_pause_is_longer_and_no_two_writers_pause_alike(call: Callable[[Table], bool]) -> None:
     """At least half of each pause: writers that met once must not meet again in step."""
-    told = []
+    series = []
     for _ in range(2):
         ledger, _, pauses = table(*[CONFLICT] * 9)
         with pytest.raises(Transient):
@@ -112,8 +112,8 @@ def test_each_pause_is_longer_and_no_two_writers_pause_alike(call: Callable[[Tab
             most / 2 <= pause <= most for most, pause in zip(CONFLICT_PAUSES_S, pauses, strict=True)
         )
         assert sum(pauses) < 2
-        told.append(pauses)
-    assert told[0] != told[1]
+        series.append(pauses)
+    assert series[0] != series[1]
 
 
 @pytest.mark.parametrize(
@@ -172,25 +172,27 @@ class Ledger:
         self.pauses: list[float] = []
         self.table = Table(client, "ledger", pause=self.pauses.append)
 
-    def gets(self, *asked: str, found: tuple[str, ...], left: tuple[str, ...] = ()) -> None:
+    def gets(self, *asked: str, shown: tuple[str, ...], unprocessed: tuple[str, ...] = ()) -> None:
         """The next reading of these sort keys of `a` brings some; some are left for later."""
         keys = [stored("a", sk) for sk in asked]
-        unread = {"ledger": {"Keys": [stored("a", sk) for sk in left], "ConsistentRead": True}}
+        unread = {
+            "ledger": {"Keys": [stored("a", sk) for sk in unprocessed], "ConsistentRead": True}
+        }
         self.script.add_response(
             "batch_get_item",
             {
-                "Responses": {"ledger": [stored("a", sk, n=int(sk)) for sk in found]},
-                "UnprocessedKeys": unread if left else {},
+                "Responses": {"ledger": [stored("a", sk, n=int(sk)) for sk in shown]},
+                "UnprocessedKeys": unread if unprocessed else {},
             },
             {"RequestItems": {"ledger": {"Keys": keys, "ConsistentRead": True}}},
         )
 
     def answers(self, *items: dict[str, Any], last: str | None = None, **asked: Any) -> None:
         """The next page of a query."""
-        told: dict[str, Any] = {"Items": list(items)}
+        answer: dict[str, Any] = {"Items": list(items)}
         if last:
-            told["LastEvaluatedKey"] = stored("a", last)
-        self.script.add_response("query", told, {"TableName": "ledger"} | asked)
+            answer["LastEvaluatedKey"] = stored("a", last)
+        self.script.add_response("query", answer, {"TableName": "ledger"} | asked)
 
 
 @pytest.fixture
@@ -225,9 +227,9 @@ def test_numbers_are_python_s_own_however_deep_they_lie(ledger: Ledger) -> None:
     inner = {"L": [{"N": "1"}, {"M": {"x": {"N": "0.5"}}}, {"S": "7"}]}
     item = stored("a", "b", n=7) | {"half": {"N": "7.5"}, "deep": inner, "yes": {"BOOL": True}}
     ledger.script.add_response("get_item", {"Item": item})
-    found = ledger.table.get("a", "b")
-    assert found is not None
-    assert repr({name: found[name] for name in ("n", "half", "deep", "yes")}) == repr(
+    shown = ledger.table.get("a", "b")
+    assert shown is not None
+    assert repr({name: shown[name] for name in ("n", "half", "deep", "yes")}) == repr(
         {"n": 7, "half": 7.5, "deep": [1, {"x": 0.5}, "7"], "yes": True}
     )
 
@@ -235,26 +237,26 @@ def test_numbers_are_python_s_own_however_deep_they_lie(ledger: Ledger) -> None:
 def test_many_items_are_read_a_hundred_a_call(ledger: Ledger) -> None:
     names = tuple(str(n) for n in range(201))
     for part in (names[:100], names[100:200], names[200:]):
-        ledger.gets(*part, found=part)
-    found = ledger.table.get_many(("a", sk) for sk in names)
-    assert [item["n"] for item in found.values()] == list(range(201))
+        ledger.gets(*part, shown=part)
+    items = ledger.table.get_many(("a", sk) for sk in names)
+    assert [item["n"] for item in items.values()] == list(range(201))
     assert ledger.pauses == []
 
 
 def test_what_dynamodb_left_unread_is_asked_for_again_after_a_pause(ledger: Ledger) -> None:
-    ledger.gets("1", "2", "3", found=("2",), left=("1", "3"))
-    ledger.gets("1", "3", found=("1",), left=("3",))
-    ledger.gets("3", found=())
-    found = ledger.table.get_many([("a", sk) for sk in "123"])
-    assert set(found) == {("a", "1"), ("a", "2")}
+    ledger.gets("1", "2", "3", shown=("2",), unprocessed=("1", "3"))
+    ledger.gets("1", "3", shown=("1",), unprocessed=("3",))
+    ledger.gets("3", shown=())
+    items = ledger.table.get_many([("a", sk) for sk in "123"])
+    assert set(items) == {("a", "1"), ("a", "2")}
     assert len(ledger.pauses) == 2
     assert all(0 < pause_s < 1 for pause_s in ledger.pauses)
 
 
 def test_a_reading_that_gets_nowhere_is_for_a_later_try(ledger: Ledger) -> None:
-    ledger.gets("1", "2", found=("1",), left=("2",))
+    ledger.gets("1", "2", shown=("1",), unprocessed=("2",))
     for _ in range(6):
-        ledger.gets("2", found=(), left=("2",))
+        ledger.gets("2", shown=(), unprocessed=("2",))
     with pytest.raises(Transient, match=r"dynamodb\.BatchGetItem, code=UnprocessedKeys"):
         ledger.table.get_many([("a", "1"), ("a", "2")])
     assert ledger.pauses == sorted(ledger.pauses)
@@ -265,13 +267,13 @@ def test_a_reading_that_gets_on_is_not_given_up(ledger: Ledger) -> None:
     names = [str(n) for n in range(9)]
     for n in range(9):
         rest = tuple(names[n + 1 :])
-        ledger.gets(*names[n:], found=(names[n],), left=rest)
+        ledger.gets(*names[n:], shown=(names[n],), unprocessed=rest)
     assert len(ledger.table.get_many([("a", sk) for sk in names])) == 9
     assert len(set(ledger.pauses)) == 1, "there was no reason to wait for longer"
 
 
 def test_a_key_is_read_once_however_often_it_is_named(ledger: Ledger) -> None:
-    ledger.gets("1", "2", found=("1",))
+    ledger.gets("1", "2", shown=("1",))
     assert set(ledger.table.get_many([("a", "1"), ("a", "2"), ("a", "1")])) == {("a", "1")}
 
 
@@ -287,14 +289,14 @@ def test_an_index_is_not_read_beyond_the_limit(ledger: Ledger) -> None:
     ledger.answers(stored("a", "1"), stored("a", "2"), last="2", **INDEX, **limited)
     rest: dict[str, Any] = {"ExclusiveStartKey": stored("a", "2")}
     ledger.answers(stored("a", "3"), stored("a", "4"), last="4", **INDEX, **limited, **rest)
-    found = ledger.table.query_index("kinds", "kind", "job", limit=3)
-    assert [item["sk"] for item in found] == ["1", "2", "3"]
+    items = ledger.table.query_index("kinds", "kind", "job", limit=3)
+    assert [item["sk"] for item in items] == ["1", "2", "3"]
 
 
 def test_a_page_is_asked_for_only_when_it_is_wanted(ledger: Ledger) -> None:
     ledger.answers(stored("a", "1"), stored("a", "2"), last="2", ScanIndexForward=True, **INDEX)
-    found = ledger.table.query_index("kinds", "kind", "job")
-    assert [item["sk"] for item in islice(found, 2)] == ["1", "2"]
+    items = ledger.table.query_index("kinds", "kind", "job")
+    assert [item["sk"] for item in islice(items, 2)] == ["1", "2"]
 
 
 @pytest.mark.parametrize(

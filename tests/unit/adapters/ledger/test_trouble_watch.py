@@ -1,4 +1,4 @@
-"""A token that GitLab refuses is told: once in the ledger, in `status` and in `explain`."""
+"""A token that GitLab refuses stands once in the ledger, in `status` and in `explain`."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -48,7 +48,7 @@ class Watched:
         return GitLab(self.fake.url, "glpat-1", allowance=allowance, witness=watch)
 
     def kinds(self) -> list[str]:
-        return [one.kind for one in self.fleet.troubles()]
+        return [trouble.kind for trouble in self.fleet.troubles()]
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_it_is_written_once_and_gone_with_the_next_success(
     watched.gitlab.version()
     watched.gitlab.version()
     assert (watched.kinds(), watched.table.writes) == ([], 2)
-    told = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
-    assert told == ["GitLabUnusable", "GitLabUsable"]
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert events == ["GitLabUnusable", "GitLabUsable"]
 
 
 def test_another_function_takes_it_back_within_a_minute(watched: Watched) -> None:
@@ -163,9 +163,9 @@ def test_one_tick_tells_status_and_explain(watched: Watched) -> None:
     scene.world = replace(world, gitlab=watched.gitlab)
     scene.reconcile()
     (problem,) = (
-        one
-        for one in gather(at_work.deployed, jobs=5).problems
-        if one.kind is ProblemKind.GITLAB_UNUSABLE
+        problem
+        for problem in gather(at_work.deployed, jobs=5).problems
+        if problem.kind is ProblemKind.GITLAB_UNUSABLE
     )
     assert problem.what.startswith("GitLab refuses the fleet's token since 20")
     assert "Token was revoked" in problem.what
@@ -205,8 +205,8 @@ def test_one_cause_is_one_problem_where_it_is_known(
     watched.fake.answers("POST", "/user/runners", answer, status=status)
     scene.world = replace(scene.world, gitlab=watched.gitlab)
     assert scene.scale().launched == 0
-    found = gather(at_work.deployed, jobs=5).problems
-    assert [one.kind for one in found] == problems
-    told = explain_job(at_work.deployed, read_reference("1"), lambda: None)
-    assert not isinstance(told, UnknownJob)
-    assert told.verdict.startswith("GitLab refuses")
+    shown = gather(at_work.deployed, jobs=5).problems
+    assert [problem.kind for problem in shown] == problems
+    explanation = explain_job(at_work.deployed, read_reference("1"), lambda: None)
+    assert not isinstance(explanation, UnknownJob)
+    assert explanation.verdict.startswith("GitLab refuses")

@@ -26,20 +26,20 @@ def cloud() -> Iterator[Cloud]:
         yield running
 
 
-def machines(came: LaunchResult) -> list[str]:
-    return [one.machine_id for one in came.launched]
+def machines(result: LaunchResult) -> list[str]:
+    return [launched.machine_id for launched in result.launched]
 
 
-def places(came: LaunchResult) -> list[str]:
+def places(result: LaunchResult) -> list[str]:
     """Where there were fewer machines than asked for."""
-    return [str(one.capacity) for one in came.shortfalls]
+    return [str(shortfall.capacity) for shortfall in result.shortfalls]
 
 
 def short(code: str, kind: str | None = "m7i.large", message: str = "") -> dict[str, Any]:
     """One of the errors in CreateFleet's answer."""
     where = {"InstanceType": kind, "SubnetId": "subnet-1"} if kind else {}
-    told = {"LaunchTemplateAndOverrides": {"Overrides": where}, "ErrorCode": code}
-    return told | ({"ErrorMessage": message} if message else {})
+    error = {"LaunchTemplateAndOverrides": {"Overrides": where}, "ErrorCode": code}
+    return error | ({"ErrorMessage": message} if message else {})
 
 
 def test_machines_are_kept_when_their_timer_is_refused(
@@ -47,8 +47,10 @@ def test_machines_are_kept_when_their_timer_is_refused(
 ) -> None:
     cloud.gives("i-0", "i-1")
     cloud.scheduler.add_client_error("create_schedule", "ServiceQuotaExceededException")
-    came = cloud.launch(2)
-    assert [(one.runner_id, one.machine_id, one.mailbox) for one in came.launched] == [
+    result = cloud.launch(2)
+    assert [
+        (launched.runner_id, launched.machine_id, launched.mailbox) for launched in result.launched
+    ] == [
         ("rf-linux-0", "i-0", "AROA:i-0"),
         ("rf-linux-1", "i-1", "AROA:i-1"),
     ]
@@ -62,20 +64,20 @@ def test_machines_are_kept_when_their_timer_is_refused(
 def test_after_a_lost_answer_no_other_market_is_asked(cloud: Cloud, code: str) -> None:
     """It may have launched: asked elsewhere, there would be two machines for each runner."""
     cloud.ec2.add_client_error("create_fleet", code)
-    came = cloud.launch(1)
-    assert came.launched == ()
-    assert {one.kind for one in came.shortfalls} == {ErrorKind.THROTTLE}
-    assert tuple(one.capacity for one in came.shortfalls) == cloud.order().try_in
+    result = cloud.launch(1)
+    assert result.launched == ()
+    assert {shortfall.kind for shortfall in result.shortfalls} == {ErrorKind.THROTTLE}
+    assert tuple(shortfall.capacity for shortfall in result.shortfalls) == cloud.order().try_in
 
 
 def test_a_market_that_is_refused_is_left_alone_and_the_other_one_is_not(cloud: Cloud) -> None:
     message = "you have no service-linked role for spot"
     cloud.ec2.add_client_error("create_fleet", "AuthFailure", message)
     cloud.gives("i-1", ClientToken="l1-on-demand", timed=True)
-    came = cloud.launch(1)
-    assert machines(came) == ["i-1"]
-    assert places(came) == ["m7i.large/subnet-1/spot", "m7a.large/subnet-1/spot"]
-    assert all(message in one.message for one in came.shortfalls)
+    result = cloud.launch(1)
+    assert machines(result) == ["i-1"]
+    assert places(result) == ["m7i.large/subnet-1/spot", "m7a.large/subnet-1/spot"]
+    assert all(message in shortfall.message for shortfall in result.shortfalls)
 
 
 THREE = ("subnet-0000000a", "subnet-0000000b", "subnet-0000000c")
@@ -89,17 +91,20 @@ def in_subnets(*subnets: str) -> PoolConfig:
 
 def described(cloud: Cloud, *asked: str, **zones: str) -> None:
     """EC2 tells the zones of these subnets when it is asked for all three, or for `asked`."""
-    told = [
+    subnets = [
         {"SubnetId": f"subnet-0000000{n}", "AvailabilityZone": f"eu-central-1{z}"}
         for n, z in zones.items()
     ]
     filters = {"Filters": [{"Name": "subnet-id", "Values": list(asked or THREE)}]}
-    cloud.ec2.add_response("describe_subnets", {"Subnets": told}, filters)
+    cloud.ec2.add_response("describe_subnets", {"Subnets": subnets}, filters)
 
 
 def offered(cloud: Cloud, *subnets: str) -> list[str]:
     """The subnets of the places that a pool in these, or in all three, is offered."""
-    return [one.subnet for one in cloud.backend.capacity_pools(in_subnets(*(subnets or THREE)))]
+    return [
+        capacity.subnet
+        for capacity in cloud.backend.capacity_pools(in_subnets(*(subnets or THREE)))
+    ]
 
 
 def test_of_two_subnets_in_a_zone_the_first_is_taken_and_ec2_asked_once(cloud: Cloud) -> None:
@@ -146,7 +151,7 @@ def test_places_come_market_by_market_and_then_by_type(
 ) -> None:
     of_market = pool(POOL.replace("spot-then-on-demand", market))
     assert [str(place) for place in cloud.backend.capacity_pools(of_market)] == [
-        f"{kind}/subnet-1/{one}" for one in offered_in for kind in ("m7i.large", "m7a.large")
+        f"{kind}/subnet-1/{subnet}" for subnet in offered_in for kind in ("m7i.large", "m7a.large")
     ]
 
 
@@ -183,9 +188,11 @@ def test_one_call_asks_for_an_instant_fleet_of_one_market(cloud: Cloud) -> None:
             *({**kind, "SubnetId": "subnet-1"} for kind in kinds),
         ),
     )
-    came = cloud.launch(3)
-    assert [one.runner_id for one in came.launched] == [f"rf-linux-{n}" for n in range(3)]
-    assert came.shortfalls == ()
+    result = cloud.launch(3)
+    assert [launched.runner_id for launched in result.launched] == [
+        f"rf-linux-{n}" for n in range(3)
+    ]
+    assert result.shortfalls == ()
 
 
 ARM = {"ImageId": "resolve:ssm:/aws/service/arm64"}
@@ -226,8 +233,8 @@ def test_machines_of_a_protected_pool_are_of_a_kind_of_their_own(cloud: Cloud) -
     protected = pool(POOL + "protected_only = true\n")
     template = {"LaunchTemplateId": "lt-2", "Version": "$Latest"}
     cloud.gives("i-0", timed=True, **templates(template))
-    (one,) = cloud.launch(1, of=protected).launched
-    assert one.mailbox == "AROB:i-0"
+    (machine,) = cloud.launch(1, of=protected).launched
+    assert machine.mailbox == "AROB:i-0"
     assert cloud.backend.mailboxes("i-7") == ("AROA:i-7", "AROB:i-7")
     assert cloud.backend.name == "ec2"
 
@@ -236,8 +243,8 @@ def test_the_second_market_is_asked_for_the_rest_only(cloud: Cloud) -> None:
     cloud.gives("i-0", "i-1", errors=[short(NONE_THERE)])
     rest = {"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"}
     cloud.gives("i-2", ClientToken="l1-on-demand", TargetCapacitySpecification=rest, timed=True)
-    came = cloud.launch(3)
-    assert [(one.runner_id, one.machine_id) for one in came.launched] == [
+    result = cloud.launch(3)
+    assert [(launched.runner_id, launched.machine_id) for launched in result.launched] == [
         (f"rf-linux-{n}", f"i-{n}") for n in range(3)
     ]
 
@@ -267,12 +274,12 @@ def test_an_error_in_a_good_answer_says_where_and_why(
     of_all_places = short(code, kind=None)
     cloud.gives(errors=[short(code, message="so it is"), of_all_places])
     cloud.gives("i-0", timed=True)
-    came = cloud.launch(1)
-    told, other = came.shortfalls
-    assert (told.kind, told.code, told.message) == (kind, code, "so it is")
-    assert (other.capacity, other.message) == (None, "")
-    assert str(told.capacity) == "m7i.large/subnet-1/spot"
-    assert machines(came) == ["i-0"]
+    result = cloud.launch(1)
+    first, second = result.shortfalls
+    assert (first.kind, first.code, first.message) == (kind, code, "so it is")
+    assert (second.capacity, second.message) == (None, "")
+    assert str(first.capacity) == "m7i.large/subnet-1/spot"
+    assert machines(result) == ["i-0"]
 
 
 def test_no_machine_anywhere_needs_no_timer(
@@ -280,22 +287,22 @@ def test_no_machine_anywhere_needs_no_timer(
 ) -> None:
     cloud.gives(errors=[short(NONE_THERE)])
     cloud.gives(errors=[short(NONE_THERE, "m7a.large")])
-    came = cloud.launch(2)
-    assert came.launched == ()
+    result = cloud.launch(2)
+    assert result.launched == ()
     assert capsys.readouterr().out == "", "no timer was missed"
-    assert places(came) == ["m7i.large/subnet-1/spot", "m7a.large/subnet-1/on-demand"]
+    assert places(result) == ["m7i.large/subnet-1/spot", "m7a.large/subnet-1/on-demand"]
 
 
-def test_what_came_before_an_answer_was_lost_is_kept_and_timed(cloud: Cloud) -> None:
+def test_what_was_launched_before_an_answer_was_lost_is_kept_and_timed(cloud: Cloud) -> None:
     cloud.gives("i-0")
     cloud.ec2.add_client_error("create_fleet", "InternalError", http_status_code=500)
     cloud.takes_timer()
-    came = cloud.launch(2)
-    assert machines(came) == ["i-0"]
-    assert places(came) == ["m7i.large/subnet-1/on-demand", "m7a.large/subnet-1/on-demand"]
+    result = cloud.launch(2)
+    assert machines(result) == ["i-0"]
+    assert places(result) == ["m7i.large/subnet-1/on-demand", "m7a.large/subnet-1/on-demand"]
 
 
-def test_machines_of_several_places_are_told_apart(cloud: Cloud) -> None:
+def test_machines_of_several_places_are_kept_apart(cloud: Cloud) -> None:
     groups = [
         {
             "LaunchTemplateAndOverrides": {"Overrides": {"SubnetId": subnet}},
@@ -309,7 +316,9 @@ def test_machines_of_several_places_are_told_apart(cloud: Cloud) -> None:
     ]
     cloud.ec2.add_response("create_fleet", {"Instances": groups, "Errors": []})
     cloud.takes_timer()
-    assert [(one.machine_id, str(one.capacity)) for one in cloud.launch(3).launched] == [
+    assert [
+        (launched.machine_id, str(launched.capacity)) for launched in cloud.launch(3).launched
+    ] == [
         ("i-0", "m7i.large/subnet-1/spot"),
         ("i-1", "m7i.large/subnet-1/spot"),
         ("i-2", "m7a.large/subnet-2/spot"),
@@ -331,12 +340,12 @@ def ends(cloud: Cloud, *machine_ids: str, code: str | None = None) -> None:
 
 def shows(cloud: Cloud, *machine_ids: str, **states: str) -> None:
     """EC2 is asked for these, whatever their tags, and shows some of them."""
-    told = [
+    shown = [
         {"InstanceId": name.replace("_", "-"), "State": {"Name": state}}
         for name, state in states.items()
     ]
     filters = [{"Name": "instance-id", "Values": list(machine_ids)}]
-    answer = {"Reservations": [{"Instances": told}]}
+    answer = {"Reservations": [{"Instances": shown}]}
     asked = {"Filters": filters, "MaxResults": 500}
     cloud.ec2.add_response("describe_instances", answer, asked)
 
@@ -369,7 +378,7 @@ def test_a_machine_that_is_unknown_or_terminated_has_ended(
 
 
 @forgotten
-def test_a_machine_that_lives_and_may_not_be_ended_is_told(code: str, cloud: Cloud) -> None:
+def test_a_machine_that_lives_and_may_not_be_ended_is_an_error(code: str, cloud: Cloud) -> None:
     ends(cloud, "i-0", "i-1", code=code)
     shows(cloud, "i-0", "i-1", i_0="running")
     ends(cloud, "i-0", code=code)
@@ -392,12 +401,12 @@ def test_without_an_answer_no_machine_counts_as_ended(
 
 
 def instance(machine_id: str, state: str, **tags: str) -> dict[str, Any]:
-    told = [{"Key": f"runner-fleet:{key}", "Value": value} for key, value in tags.items()]
+    own_tags = [{"Key": f"runner-fleet:{key}", "Value": value} for key, value in tags.items()]
     return {
         "InstanceId": machine_id,
         "State": {"Name": state},
         "LaunchTime": AT,
-        "Tags": told,
+        "Tags": own_tags,
     }
 
 
@@ -411,9 +420,9 @@ def listed(cloud: Cloud, *pages: list[dict[str, Any]], **filters: str) -> None:
         "MaxResults": 500,
     }
     for number, page in enumerate(pages, start=1):
-        told: dict[str, Any] = {"Reservations": [{"Instances": [one]} for one in page]}
+        answer_: dict[str, Any] = {"Reservations": [{"Instances": [machine]} for machine in page]}
         more = {"NextToken": "more"}
-        answer = told | (more if number < len(pages) else {})
+        answer = answer_ | (more if number < len(pages) else {})
         cloud.ec2.add_response("describe_instances", answer, asked | (more if number > 1 else {}))
 
 
@@ -436,7 +445,7 @@ def test_machines_are_seen_on_all_pages_with_what_they_are_tagged(cloud: Cloud) 
 def test_a_machine_that_ends_is_not_alive(cloud: Cloud) -> None:
     states = ["shutting-down", "stopping", "stopped", "terminated"]
     listed(cloud, [instance(f"i-{state}", state) for state in states])
-    assert {one.alive for one in cloud.backend.machines()} == {False}
+    assert {machine.alive for machine in cloud.backend.machines()} == {False}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_one_that_is_there_is_left_as_it_is(timers: Timers) -> None:
         ("ValidationException", Refused),
     ],
 )
-def test_one_that_could_not_be_set_is_told(
+def test_a_timer_that_could_not_be_set_raises(
     code: str, kind: type[Exception], timers: Timers
 ) -> None:
     status = 500 if code.startswith("Internal") else 400

@@ -56,8 +56,8 @@ def test_an_event_says_who_to_be_and_until_when() -> None:
 
 def test_a_protected_pool_has_functions_of_its_own() -> None:
     protected = pool(protected_only=True)
-    (one,) = launch(of=protected, FunctionName="demo-runner-protected-2gb").launched
-    assert one.machine_id == "demo-runner-protected-2gb/rf-small-1"
+    (machine,) = launch(of=protected, FunctionName="demo-runner-protected-2gb").launched
+    assert machine.machine_id == "demo-runner-protected-2gb/rf-small-1"
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_mailbox_is_not_known_by_its_runner_and_never_the_same() -> None:
         boxes = []
         for _ in range(2):
             script.add_response("invoke", {"StatusCode": 202})
-            (one,) = backend.launch(pool(), ORDER).launched
-            assert backend.mailboxes(one.machine_id) == ()
-            boxes.append(one.mailbox.removeprefix(f"lambda:{one.runner_id}:"))
+            (machine,) = backend.launch(pool(), ORDER).launched
+            assert backend.mailboxes(machine.machine_id) == ()
+            boxes.append(machine.mailbox.removeprefix(f"lambda:{machine.runner_id}:"))
     assert boxes[0] != boxes[1]
     assert {len(box) for box in boxes} == {32}, "128 bits as hexadecimal digits"
 
@@ -109,8 +109,8 @@ class Functions:
         self.invoked.append(runner_id)
         code = self.refused.get(runner_id.rpartition("-")[2])
         if code:
-            told = {"Error": {"Code": code, "Message": f"no {runner_id}"}}
-            raise ClientError(cast("Any", told), "Invoke")
+            answer = {"Error": {"Code": code, "Message": f"no {runner_id}"}}
+            raise ClientError(cast("Any", answer), "Invoke")
         return {"StatusCode": 202}
 
 
@@ -120,12 +120,16 @@ def test_each_event_that_is_not_taken_is_one_machine_less_and_no_more() -> None:
     )
     names = tuple(f"rf-small-{letter}" for letter in "abcdef")
     backend = LambdaBackend(cast("Any", functions), "demo-runner-")
-    came = backend.launch(pool(), replace(ORDER, runner_ids=names))
+    result = backend.launch(pool(), replace(ORDER, runner_ids=names))
     assert sorted(functions.invoked) == sorted(names), "each once"
-    assert [one.runner_id[-1] for one in came.launched] == ["a", "c", "f"]
-    assert [(one.code, one.kind) for one in came.shortfalls] == [
+    assert [launched.runner_id[-1] for launched in result.launched] == ["a", "c", "f"]
+    assert [(shortfall.code, shortfall.kind) for shortfall in result.shortfalls] == [
         ("TooManyRequestsException", ErrorKind.THROTTLE),
         ("ResourceNotFoundException", ErrorKind.CONFIGURATION),
         ("ServiceException", ErrorKind.THROTTLE),
     ]
-    assert ["no rf-small-b" in one.message for one in came.shortfalls] == [True, False, False]
+    assert ["no rf-small-b" in shortfall.message for shortfall in result.shortfalls] == [
+        True,
+        False,
+        False,
+    ]

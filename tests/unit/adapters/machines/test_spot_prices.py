@@ -35,11 +35,11 @@ def test_what_is_no_spot_machine_is_not_asked_about(place: CapacityPool | None) 
         assert SpotPrices(ec2, Clock()).usd_per_hour(place) is None
 
 
-@pytest.mark.parametrize("told", [history(), history("dear"), {"SpotPriceHistory": [{}]}, None])
-def test_without_an_answer_there_is_no_price(told: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize("answer", [history(), history("dear"), {"SpotPriceHistory": [{}]}, None])
+def test_without_an_answer_there_is_no_price(answer: dict[str, Any] | None) -> None:
     with scripted("ec2") as (ec2, answers):
-        if told is None:
+        if answer is None:
             answers.add_client_error("describe_spot_price_history", "UnauthorizedOperation")
         else:
-            answers.add_response("describe_spot_price_history", told)
+            answers.add_response("describe_spot_price_history", answer)
         assert SpotPrices(ec2, Clock()).usd_per_hour(SPOT) is None
