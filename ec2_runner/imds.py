@@ -43,7 +43,7 @@ class Imds:
         return cls(environment.get(ENDPOINT_VARIABLE) or ENDPOINT)
 
     def region(self) -> str:
-        """The region's code."""
+        """The region's code. Raises `Transient` where the metadata lack it, too."""
         path = "meta-data/placement/region"
         text = self._get(path)
         if text is None:

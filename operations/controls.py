@@ -62,7 +62,10 @@ class ActsView:
 def pause(
     deployed: Deployed, pool: str | None, *, note: str = "", until: datetime | None = None
 ) -> Ordered:
-    """Launch nothing in a pool, or in any; jobs that run go on, and jobs that wait stay so."""
+    """Launch nothing in a pool, or in any; jobs that run go on, and jobs that wait stay so.
+
+    Raises `Refused` for a pool that fleet.toml lacks.
+    """
     if pool is not None:
         _check_pool(deployed.config(), pool)
     control = _new(deployed, ControlKind.PAUSE, pool or ALL, note=note, until=until)
@@ -70,7 +73,10 @@ def pause(
 
 
 def resume(deployed: Deployed, pool: str | None) -> Ordered:
-    """Launch again in a pool that was paused by name; without one take every pause back."""
+    """Launch again in a pool that was paused by name; without one take every pause back.
+
+    Raises `Refused` for a pool that a pause of every pool holds, or that fleet.toml lacks.
+    """
     pauses = [control for control in _in_force(deployed) if control.kind is ControlKind.PAUSE]
     resumed = [control for control in pauses if pool in (None, control.about)]
     for control in resumed:
@@ -90,7 +96,10 @@ def resume(deployed: Deployed, pool: str | None) -> Ordered:
 def set_ceiling(
     deployed: Deployed, pool: str, ceiling: int, *, lasts: timedelta, note: str = ""
 ) -> Ordered:
-    """Give a pool another ceiling for a time. 0: nothing is launched."""
+    """Give a pool another ceiling for a time. 0: nothing is launched.
+
+    Raises `Refused` beyond `CEILING_AT_MOST`, and for a pool that fleet.toml lacks.
+    """
     config = deployed.config()
     _check_pool(config, pool)
     if not 0 <= ceiling <= CEILING_AT_MOST:
@@ -128,7 +137,10 @@ def end_runner(deployed: Deployed, runner_id: str, *, now: bool = False, note: s
 
 
 def interrupt(deployed: Deployed, reference: JobReference) -> Ordered:
-    """End the machine of a running job as if AWS had taken it back, to see what follows."""
+    """End the machine of a running job as if AWS had taken it back, to see what follows.
+
+    Raises `Refused` for a job that does not run on a machine of the fleet.
+    """
     job = _job(deployed, reference)
     if job.status is not JobStatus.RUNNING or job.runner_id is None:
         raise Refused(f"job {job.job_id} does not run on a machine of this fleet")
@@ -136,7 +148,10 @@ def interrupt(deployed: Deployed, reference: JobReference) -> Ordered:
 
 
 def relaunch(deployed: Deployed, reference: JobReference) -> Ordered:
-    """Give a waiting job all attempts again, and have it launched for in the next round."""
+    """Give a waiting job all attempts again, and have it launched for in the next round.
+
+    Raises `Refused` for a job that does not wait, or has no pool.
+    """
     job = _job(deployed, reference)
     if job.status is not JobStatus.PENDING:
         raise Refused(f"job {job.job_id} does not wait: retry it in GitLab")

@@ -270,7 +270,7 @@ def newest(workshop: Workshop) -> dict[ImageKind, str]:
 
 
 def kind_of(workshop: Workshop, reference: str) -> ImageKind:
-    """The kind of an image in the stack's repository, by its tag."""
+    """The kind of an image in the stack's repository, by its tag. `Refused` without such a tag."""
     for row in listed(workshop):
         if row.reference == reference and row.tag:
             return row.kind

@@ -51,7 +51,7 @@ def parameters_of(aws: Clients, name: str) -> dict[str, str]:
 
 
 def cloudformation_of(aws: Clients) -> "CloudFormationClient":
-    """The client; the first that is made, so it meets every fault of region and endpoint."""
+    """The client. It is the first that a command makes: `Refused` for a bad region or endpoint."""
     try:
         with aws_call("cloudformation.DescribeStacks"):
             return aws.cloudformation

@@ -62,13 +62,13 @@ class WebhookWorld:
 
 
 class WebhookSettings(BaseSettings):
-    """Environment of the webhook function."""
+    """The environment of the webhook function; the template sets all of it."""
 
     model_config = SettingsConfigDict(frozen=True, env_prefix="FLEET_")
     bus: str
     webhook_secret: str  # its name in Secrets Manager
-    cache_ttl: float = 300.0  # seconds
-    allowed_sources: str = ""  # networks with commas between; empty: any
+    cache_ttl: float  # seconds
+    allowed_sources: str  # networks with commas between; empty: any
 
 
 class Receipt(BaseModel):

@@ -127,6 +127,15 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     return read
 
 
+def set_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the template sets."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("FLEET_BUS", "fleet")
+    monkeypatch.setenv("FLEET_WEBHOOK_SECRET", "fleet/webhook")
+    monkeypatch.setenv("FLEET_CACHE_TTL", "60")
+    monkeypatch.setenv("FLEET_ALLOWED_SOURCES", "")
+
+
 class TestAnswers:
     @pytest.mark.parametrize("path", ["/webhook", "/"])
     def test_one_delivery_is_one_event_on_the_bus(self, path: str, lines: Lines) -> None:
@@ -324,9 +333,7 @@ class TestLambda:
     def test_wiring_takes_everything_from_the_environment(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        monkeypatch.setenv("FLEET_BUS", "fleet")
-        monkeypatch.setenv("FLEET_WEBHOOK_SECRET", "fleet/webhook")
+        set_environment(monkeypatch)
         made = wiring.__wrapped__()
         assert made.secret_name == "fleet/webhook"
         assert isinstance(made.bus, EventBus)
@@ -334,9 +341,7 @@ class TestLambda:
         assert made.clock().tzinfo is not None
 
     def test_the_handler_is_wired_at_its_first_call(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        monkeypatch.setenv("FLEET_BUS", "fleet")
-        monkeypatch.setenv("FLEET_WEBHOOK_SECRET", "fleet/webhook")
+        set_environment(monkeypatch)
         event = http_event("/live/health", b"", "live")
         event["requestContext"]["http"]["method"] = "GET"
         wiring.cache_clear()
@@ -350,9 +355,7 @@ class TestLambda:
     def test_a_snapshot_has_what_requests_need(
         self, monkeypatch: pytest.MonkeyPatch, kind: str | None, is_made: int
     ) -> None:
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        monkeypatch.setenv("FLEET_BUS", "fleet")
-        monkeypatch.setenv("FLEET_WEBHOOK_SECRET", "fleet/webhook")
+        set_environment(monkeypatch)
         wiring.cache_clear()
         try:
             prepare({"AWS_LAMBDA_INITIALIZATION_TYPE": kind} if kind else {})
