@@ -10,7 +10,7 @@ import typer
 
 from cli.lines import say, say_json
 from cli.options import AsJson
-from fleet.config.limits import LARGEST
+from fleet.config.file_limits import LARGEST
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import Refused
 from operations.clock import now

@@ -17,7 +17,7 @@ from adapters.gitlab.way import Way
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import FleetError
 from fleet.job_event import instance_of
-from fleet.rules.hook_care import decide_hook
+from fleet.rules.hook_health import decide_hook
 from fleet.rules.problems.kinds import OF_THE_FLEET
 from fleet.rules.quotas import AT_ONCE, ON_DEMAND, SPOT, AccountQuotas, shortages
 from infra.package import sources_version

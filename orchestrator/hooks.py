@@ -11,7 +11,7 @@ from fleet.events import ERROR, WARNING, HookUnhealthy, WorkPutOff, emit
 from fleet.hook_scope import HookScope
 from fleet.job_event import JobEvent
 from fleet.rules.calls import hooks_in_turn
-from fleet.rules.hook_care import HookPlan, decide_hook
+from fleet.rules.hook_health import HookPlan, decide_hook
 from fleet.webhook_secrets import secret_id
 from orchestrator.world import World
 

@@ -16,8 +16,8 @@ from fleet.config.checks import (
     check_pool,
     check_pools,
 )
+from fleet.config.file_limits import beyond_limits, crowded
 from fleet.config.foreign import foreign_tables, foreign_text
-from fleet.config.limits import beyond_limits, crowded
 from fleet.config.lines import Path
 from fleet.config.model import (
     BACKENDS,

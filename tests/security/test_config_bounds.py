@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli.validate import read_text
-from fleet.config.limits import LARGEST
+from fleet.config.file_limits import LARGEST
 from fleet.config.reading import PROBLEMS_AT_MOST, ConfigError, FleetConfig, read_config
 
 HEAD = '[gitlab]\nurl = "https://gitlab.com"\nrunners_in = "group:1"\n'

@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fleet.config.limits import DEEPEST, DIGITS, LARGEST, PARTS
+from fleet.config.file_limits import DEEPEST, DIGITS, LARGEST, PARTS
 from fleet.config.reading import POOLS_AT_MOST, ConfigError, FleetConfig, read_config
 
 HEAD = '[gitlab]\nurl = "https://gitlab.example.com"\nrunners_in = "project:7"\n'
