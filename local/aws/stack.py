@@ -65,7 +65,6 @@ class StackOptions:
     name: str = "runner-fleet"
     sources: Path = package.ROOT  # where the functions' packages are taken from
     template: Path = package.TEMPLATE
-    lambda_runners: bool = True
     # Named as in ECR, so that machines log in there. One that is a process pulls nothing.
     ec2_image: str = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/runner-fleet/ec2@sha256:{'0' * 64}"
     cache_ttl_s: int = 5
@@ -84,7 +83,7 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
         "KeepArchive": "false",  # a laptop's memory is short
         "Ec2Image": chosen.ec2_image,
         "Ec2ImageArm64": chosen.ec2_image,
-        "LambdaImage": f"local/stand_in@sha256:{'0' * 64}" if chosen.lambda_runners else "",
+        "LambdaImage": f"local/stand_in@sha256:{'0' * 64}",
     }
     cloudformation.create_stack(
         StackName=chosen.name,

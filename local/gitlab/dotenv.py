@@ -10,6 +10,7 @@ import zlib
 
 _MOST_BYTES = 5 * 1024
 _LONGEST_KEY = 255
+_MOST_VARIABLES = 20  # in one report; GitLab.com: 50 and more
 _KEY = re.compile(r"[a-zA-Z0-9_]+")
 
 
@@ -17,7 +18,7 @@ class DotenvError(ValueError):
     """The report is refused; the message is GitLab's."""
 
 
-def read_dotenv(packed: bytes, *, most_variables: int) -> dict[str, str]:
+def read_dotenv(packed: bytes) -> dict[str, str]:
     """The variables of an uploaded report, still gzipped. Raises `DotenvError`.
 
     GitLab's own check measures the packed file; this one measures the text, as documented.
@@ -31,8 +32,8 @@ def read_dotenv(packed: bytes, *, most_variables: int) -> dict[str, str]:
         if not _KEY.fullmatch(key) or len(key) > _LONGEST_KEY:
             raise DotenvError("Validation failed: Key can contain only letters, digits and '_'.")
         variables[key] = value
-    if len(variables) > most_variables:
-        raise DotenvError(f"Dotenv files cannot have more than {most_variables} variables")
+    if len(variables) > _MOST_VARIABLES:
+        raise DotenvError(f"Dotenv files cannot have more than {_MOST_VARIABLES} variables")
     return variables
 
 

@@ -1,6 +1,5 @@
 """The settings of a simulated GitLab; the defaults are GitLab's own."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -27,15 +26,11 @@ class Options:
     timeouts: Timeouts = field(default_factory=Timeouts)
     group_runner_limit: int = 1000  # GitLab.com's free plan: 50
     project_runner_limit: int = 1000
-    # By runner type, as the administrator sets `…runner_token_expiration_interval`; none: never.
-    runner_token_lifetimes: Mapping[str, timedelta] = field(default_factory=dict)
     build_timeout_s: int = 3600
     long_poll_s: float = 0.0  # how long jobs/request waits for a job; GitLab.com: 50
     trace_interval_s: int = 3  # sent to runners; GitLab sends 60 while no user reads the log
     trace_limit_bytes: int = 100 * 1024 * 1024
     cancels_gracefully: bool = False  # newer GitLab: canceling first, so that after_script runs
-    dotenv_variables: int = 20  # in one report; GitLab.com: 50 and more
-    requires_clone_login: bool = True
     hook_timeout_s: float = 10.0
     hook_lanes: int = 4  # deliveries under way at once per hook; one job's stay in order
     hook_calls_per_minute: int | None = None  # per top-level group; more are lost (GitLab.com)

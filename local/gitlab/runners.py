@@ -22,7 +22,8 @@ class Runners:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._random = random.Random(options.seed)  # noqa: S311  repeatable on purpose
-        self.token_lifetimes = dict(options.runner_token_lifetimes)  # by runner type
+        # By runner type, as the administrator sets `…runner_token_expiration_interval`.
+        self.token_lifetimes: dict[str, timedelta] = {}
         self._made = 0
         self._managers_made = 0
         self.by_id: dict[int, Runner] = {}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 from docker.errors import APIError, NotFound
 
+from adapters.guest.runner_process import BINARY_VARIABLE
 from local.machines.lambda_host import (
     Answered,
     LambdaCloud,
@@ -151,25 +152,15 @@ class LambdaContainers(LambdaHost):
         return sandbox
 
     def _inside(self, setting: Mapping[str, Any]) -> dict[str, str]:
-        """A function's environment. Source: Lambda guide, "Defined runtime environment"."""
-        name = setting["FunctionName"]
-        more = {
-            name: value
-            for name, value in self._options.environment.items()
-            if name != "RUNNER_FLEET_GITLAB_RUNNER"  # the image has its own
-        }
+        """The environment of a function that is a container."""
         return {
-            "TZ": ":UTC",
-            "AWS_LAMBDA_FUNCTION_NAME": name,
+            **self._function_environment(setting),
             "AWS_LAMBDA_FUNCTION_TIMEOUT": str(setting["Timeout"]),
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting["MemorySize"]),
             **{
-                key: value
-                for key, value in self._cloud.role_environment(setting["Role"], name).items()
-                if key.startswith("AWS_")
+                name: value
+                for name, value in self._options.environment.items()
+                if name != BINARY_VARIABLE  # the image has its own
             },
-            **setting.get("Environment", {}).get("Variables", {}),
-            **more,
         }
 
     def _ask(self, sandbox: ContainerSandbox, event: str, timeout_s: float) -> Answered:

@@ -147,7 +147,7 @@ class LambdaHost(LoopbackServer):
                 str(asked),
                 str(answered),
             ],
-            environment=self._environment(setting, request, folder),
+            environment=self._environment(setting, folder),
             folder=ROOT,
             log=self._options.folder / f"{function}.log",
         )
@@ -168,26 +168,30 @@ class LambdaHost(LoopbackServer):
             return failed("Runtime.ExitError", f"Runtime exited, code {keeper.exit_code}")
         return Answered(status=200 if keeper.exit_code == 0 else 500, body=answered.read_text())
 
-    def _environment(
-        self, setting: Mapping[str, Any], request: str, folder: Path
-    ) -> dict[str, str]:
-        """A function's environment. Source: Lambda guide, "Defined runtime environment"."""
-        name = setting["FunctionName"]
+    def _environment(self, setting: Mapping[str, Any], folder: Path) -> dict[str, str]:
+        """The environment of a function that is a process."""
         return {
             "PATH": os.pathsep.join(
                 [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
             ),
             "LANG": "en_US.UTF-8",
-            "TZ": ":UTC",
-            "AWS_LAMBDA_FUNCTION_NAME": name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting["MemorySize"]),
-            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{name}",
+            "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{setting['FunctionName']}",
             "LOCAL_LAMBDA_TIMEOUT_S": str(setting["Timeout"]),
-            **self._cloud.role_environment(setting["Role"], name),
-            **setting.get("Environment", {}).get("Variables", {}),
+            **self._function_environment(setting),
             "FLEET_WORK_DIR": str(folder / "work"),
             **self._options.environment,
+        }
+
+    def _function_environment(self, setting: Mapping[str, Any]) -> dict[str, str]:
+        """Source: Lambda guide, "Defined runtime environment"."""
+        name = setting["FunctionName"]
+        return {
+            "TZ": ":UTC",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(setting["MemorySize"]),
+            **self._cloud.role_environment(setting["Role"], name),
+            **setting.get("Environment", {}).get("Variables", {}),
         }
 
 

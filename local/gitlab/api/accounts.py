@@ -142,19 +142,14 @@ async def get_group(call: Call) -> Response:
 _ANY = READ | {"read_user", "create_runner", "manage_runner"}
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/user", handler=get_user, scopes=_USER_SCOPES),
-    Endpoint(method="GET", path="/version", handler=get_version, scopes=_USER_SCOPES),
-    Endpoint(method="POST", path="/users", handler=create_user, scopes=WRITE),
-    Endpoint(
-        method="POST",
-        path="/users/{user}/personal_access_tokens",
-        handler=create_token,
-        scopes=WRITE,
-    ),
-    Endpoint(method="GET", path="/personal_access_tokens/self", handler=get_own_token, scopes=_ANY),
-    Endpoint(method="POST", path="/projects/{project}/members", handler=add_member, scopes=WRITE),
-    Endpoint(method="POST", path="/groups/{group}/members", handler=add_member, scopes=WRITE),
-    Endpoint(method="POST", path="/groups", handler=create_group, scopes=WRITE),
-    Endpoint(method="GET", path="/groups", handler=list_groups, scopes=READ),
-    Endpoint(method="GET", path="/groups/{group}", handler=get_group, scopes=READ),
+    Endpoint("GET", "/user", get_user, _USER_SCOPES),
+    Endpoint("GET", "/version", get_version, _USER_SCOPES),
+    Endpoint("POST", "/users", create_user, WRITE),
+    Endpoint("POST", "/users/{user}/personal_access_tokens", create_token, WRITE),
+    Endpoint("GET", "/personal_access_tokens/self", get_own_token, _ANY),
+    Endpoint("POST", "/projects/{project}/members", add_member, WRITE),
+    Endpoint("POST", "/groups/{group}/members", add_member, WRITE),
+    Endpoint("POST", "/groups", create_group, WRITE),
+    Endpoint("GET", "/groups", list_groups, READ),
+    Endpoint("GET", "/groups/{group}", get_group, READ),
 )

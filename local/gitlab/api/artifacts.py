@@ -76,7 +76,7 @@ def _store_report(call: Call, job: Job, file: UploadFile, sort: str, form: str) 
     content = file.file.read()
     if sort == "dotenv":
         try:
-            job.dotenv = read_dotenv(content, most_variables=call.world.options.dotenv_variables)
+            job.dotenv = read_dotenv(content)
         except DotenvError as exc:
             raise ApiError(400, str(exc)) from exc
     path: Path = call.world.data_dir / "artifacts" / f"{job.id}-{sort}"
@@ -134,11 +134,9 @@ def _file(job: Job) -> Response:
 _OF_PROJECT = "/projects/{project}/jobs/{job}/artifacts"
 
 ENDPOINTS = (
-    Endpoint(method="POST", path="/jobs/{job}/artifacts", handler=upload),
-    Endpoint(method="GET", path="/jobs/{job}/artifacts", handler=download_as_job),
-    Endpoint(method="GET", path=_OF_PROJECT, handler=download, scopes=READ),
-    Endpoint(
-        method="GET", path=f"{_OF_PROJECT}/{{member:path}}", handler=download_member, scopes=READ
-    ),
-    Endpoint(method="DELETE", path=_OF_PROJECT, handler=delete, scopes=WRITE),
+    Endpoint("POST", "/jobs/{job}/artifacts", upload),
+    Endpoint("GET", "/jobs/{job}/artifacts", download_as_job),
+    Endpoint("GET", _OF_PROJECT, download, READ),
+    Endpoint("GET", f"{_OF_PROJECT}/{{member:path}}", download_member, READ),
+    Endpoint("DELETE", _OF_PROJECT, delete, WRITE),
 )

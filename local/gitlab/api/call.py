@@ -162,7 +162,7 @@ def _explain(error: ValidationError) -> str:
 Handler = Callable[[Call], Awaitable[Response]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A row of the API. The caller's token must have one of the `scopes`."""
 

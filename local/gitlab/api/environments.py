@@ -32,11 +32,4 @@ async def list_environments(call: Call) -> Response:
     return page_of(call.request, matching, _view)
 
 
-ENDPOINTS = (
-    Endpoint(
-        method="GET",
-        path="/projects/{project}/environments",
-        handler=list_environments,
-        scopes=READ,
-    ),
-)
+ENDPOINTS = (Endpoint("GET", "/projects/{project}/environments", list_environments, READ),)

@@ -120,9 +120,7 @@ class _GitServer:
         caller = self._caller(request)
         project = self._world.accounts.project(request.path_params["path"])
         is_open = project is not None and project.is_public and not writes
-        if caller is None and not is_open and self._world.options.requires_clone_login:
-            raise NotAdmitted(401, "HTTP Basic: Access denied")
-        if caller is None and writes:
+        if caller is None and not is_open:
             raise NotAdmitted(401, "HTTP Basic: Access denied")
         if project is None:
             raise NotAdmitted(404, "The project you were looking for could not be found")

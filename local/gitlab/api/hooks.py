@@ -240,19 +240,14 @@ def _endpoints(owner: str) -> tuple[Endpoint, ...]:
     hooks = f"{owner}/hooks"
     hook = f"{hooks}/{{hook}}"
     return (
-        Endpoint(method="GET", path=hooks, handler=list_hooks, scopes=READ),
-        Endpoint(method="POST", path=hooks, handler=create_hook, scopes=WRITE),
-        Endpoint(method="GET", path=hook, handler=get_hook, scopes=READ),
-        Endpoint(method="PUT", path=hook, handler=change_hook, scopes=WRITE),
-        Endpoint(method="DELETE", path=hook, handler=delete_hook, scopes=WRITE),
-        Endpoint(method="POST", path=f"{hook}/test/{{trigger}}", handler=test_hook, scopes=WRITE),
-        Endpoint(method="GET", path=f"{hook}/events", handler=list_deliveries, scopes=READ),
-        Endpoint(
-            method="POST",
-            path=f"{hook}/events/{{event}}/resend",
-            handler=resend_delivery,
-            scopes=WRITE,
-        ),
+        Endpoint("GET", hooks, list_hooks, READ),
+        Endpoint("POST", hooks, create_hook, WRITE),
+        Endpoint("GET", hook, get_hook, READ),
+        Endpoint("PUT", hook, change_hook, WRITE),
+        Endpoint("DELETE", hook, delete_hook, WRITE),
+        Endpoint("POST", f"{hook}/test/{{trigger}}", test_hook, WRITE),
+        Endpoint("GET", f"{hook}/events", list_deliveries, READ),
+        Endpoint("POST", f"{hook}/events/{{event}}/resend", resend_delivery, WRITE),
     )
 
 

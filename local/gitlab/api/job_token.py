@@ -104,12 +104,12 @@ _PROJECTS = f"{_SCOPE}/allowlist"
 _GROUPS = f"{_SCOPE}/groups_allowlist"
 
 ENDPOINTS = (
-    Endpoint(method="GET", path=_SCOPE, handler=get_scope, scopes=READ),
-    Endpoint(method="PATCH", path=_SCOPE, handler=change_scope, scopes=WRITE),
-    Endpoint(method="GET", path=_PROJECTS, handler=list_projects, scopes=READ),
-    Endpoint(method="POST", path=_PROJECTS, handler=allow_project, scopes=WRITE),
-    Endpoint(method="DELETE", path=f"{_PROJECTS}/{{target}}", handler=forbid_project, scopes=WRITE),
-    Endpoint(method="GET", path=_GROUPS, handler=list_groups, scopes=READ),
-    Endpoint(method="POST", path=_GROUPS, handler=allow_group, scopes=WRITE),
-    Endpoint(method="DELETE", path=f"{_GROUPS}/{{target}}", handler=forbid_group, scopes=WRITE),
+    Endpoint("GET", _SCOPE, get_scope, READ),
+    Endpoint("PATCH", _SCOPE, change_scope, WRITE),
+    Endpoint("GET", _PROJECTS, list_projects, READ),
+    Endpoint("POST", _PROJECTS, allow_project, WRITE),
+    Endpoint("DELETE", f"{_PROJECTS}/{{target}}", forbid_project, WRITE),
+    Endpoint("GET", _GROUPS, list_groups, READ),
+    Endpoint("POST", _GROUPS, allow_group, WRITE),
+    Endpoint("DELETE", f"{_GROUPS}/{{target}}", forbid_group, WRITE),
 )

@@ -108,17 +108,12 @@ async def list_pipeline_jobs(call: Call) -> Response:
 _JOB = "/projects/{project}/jobs/{job}"
 
 ENDPOINTS = (
-    Endpoint(method="GET", path="/projects/{project}/jobs", handler=list_jobs, scopes=READ),
-    Endpoint(method="GET", path=_JOB, handler=get_job, scopes=READ),
-    Endpoint(method="GET", path=f"{_JOB}/trace", handler=get_trace, scopes=READ),
-    Endpoint(method="POST", path=f"{_JOB}/cancel", handler=cancel_job, scopes=WRITE),
-    Endpoint(method="POST", path=f"{_JOB}/retry", handler=retry_job, scopes=WRITE),
-    Endpoint(method="POST", path=f"{_JOB}/play", handler=play_job, scopes=WRITE),
-    Endpoint(method="POST", path=f"{_JOB}/erase", handler=erase_job, scopes=WRITE),
-    Endpoint(
-        method="GET",
-        path="/projects/{project}/pipelines/{pipeline}/jobs",
-        handler=list_pipeline_jobs,
-        scopes=READ,
-    ),
+    Endpoint("GET", "/projects/{project}/jobs", list_jobs, READ),
+    Endpoint("GET", _JOB, get_job, READ),
+    Endpoint("GET", f"{_JOB}/trace", get_trace, READ),
+    Endpoint("POST", f"{_JOB}/cancel", cancel_job, WRITE),
+    Endpoint("POST", f"{_JOB}/retry", retry_job, WRITE),
+    Endpoint("POST", f"{_JOB}/play", play_job, WRITE),
+    Endpoint("POST", f"{_JOB}/erase", erase_job, WRITE),
+    Endpoint("GET", "/projects/{project}/pipelines/{pipeline}/jobs", list_pipeline_jobs, READ),
 )

@@ -176,10 +176,10 @@ _ALL = "/projects/{project}/merge_requests"
 _ONE = f"{_ALL}/{{iid}}"
 
 ENDPOINTS = (
-    Endpoint(method="POST", path=_ALL, handler=create, scopes=WRITE),
-    Endpoint(method="GET", path=_ALL, handler=list_all, scopes=READ),
-    Endpoint(method="GET", path=_ONE, handler=get, scopes=READ),
-    Endpoint(method="PUT", path=_ONE, handler=change, scopes=WRITE),
-    Endpoint(method="GET", path=f"{_ONE}/pipelines", handler=list_pipelines, scopes=READ),
-    Endpoint(method="POST", path=f"{_ONE}/pipelines", handler=create_pipeline, scopes=WRITE),
+    Endpoint("POST", _ALL, create, WRITE),
+    Endpoint("GET", _ALL, list_all, READ),
+    Endpoint("GET", _ONE, get, READ),
+    Endpoint("PUT", _ONE, change, WRITE),
+    Endpoint("GET", f"{_ONE}/pipelines", list_pipelines, READ),
+    Endpoint("POST", f"{_ONE}/pipelines", create_pipeline, WRITE),
 )

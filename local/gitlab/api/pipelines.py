@@ -109,12 +109,10 @@ _PIPELINES = "/projects/{project}/pipelines"
 _PIPELINE = f"{_PIPELINES}/{{pipeline}}"
 
 ENDPOINTS = (
-    Endpoint(method="GET", path=_PIPELINES, handler=list_pipelines, scopes=READ),
-    Endpoint(
-        method="POST", path="/projects/{project}/pipeline", handler=create_pipeline, scopes=WRITE
-    ),
-    Endpoint(method="POST", path=_PIPELINES, handler=create_pipeline, scopes=WRITE),
-    Endpoint(method="GET", path=_PIPELINE, handler=get_pipeline, scopes=READ),
-    Endpoint(method="POST", path=f"{_PIPELINE}/cancel", handler=cancel_pipeline, scopes=WRITE),
-    Endpoint(method="POST", path=f"{_PIPELINE}/retry", handler=retry_pipeline, scopes=WRITE),
+    Endpoint("GET", _PIPELINES, list_pipelines, READ),
+    Endpoint("POST", "/projects/{project}/pipeline", create_pipeline, WRITE),
+    Endpoint("POST", _PIPELINES, create_pipeline, WRITE),
+    Endpoint("GET", _PIPELINE, get_pipeline, READ),
+    Endpoint("POST", f"{_PIPELINE}/cancel", cancel_pipeline, WRITE),
+    Endpoint("POST", f"{_PIPELINE}/retry", retry_pipeline, WRITE),
 )

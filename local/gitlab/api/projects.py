@@ -135,12 +135,10 @@ async def change_project(call: Call) -> Response:
 _PROJECT = "/projects/{project}"
 
 ENDPOINTS = (
-    Endpoint(
-        method="GET", path="/groups/{group}/projects", handler=list_group_projects, scopes=READ
-    ),
-    Endpoint(method="POST", path="/projects", handler=create_project, scopes=WRITE),
-    Endpoint(method="GET", path="/projects", handler=list_projects, scopes=READ),
-    Endpoint(method="GET", path=f"{_PROJECT}/groups", handler=list_groups_above, scopes=READ),
-    Endpoint(method="GET", path=_PROJECT, handler=get_project, scopes=READ),
-    Endpoint(method="PUT", path=_PROJECT, handler=change_project, scopes=WRITE),
+    Endpoint("GET", "/groups/{group}/projects", list_group_projects, READ),
+    Endpoint("POST", "/projects", create_project, WRITE),
+    Endpoint("GET", "/projects", list_projects, READ),
+    Endpoint("GET", f"{_PROJECT}/groups", list_groups_above, READ),
+    Endpoint("GET", _PROJECT, get_project, READ),
+    Endpoint("PUT", _PROJECT, change_project, WRITE),
 )

@@ -194,7 +194,7 @@ Answers = Callable[[_Kind, Call], Awaitable[Response]]
 
 def _endpoint(verb: str, path: str, handler: Answers, kind: _Kind) -> Endpoint:
     scopes = READ if verb == "GET" else WRITE
-    return Endpoint(method=verb, path=path, handler=partial(handler, kind), scopes=scopes)
+    return Endpoint(verb, path, partial(handler, kind), scopes)
 
 
 def _endpoints(refs: str, rules: str, kind: _Kind) -> tuple[Endpoint, ...]:
@@ -213,7 +213,7 @@ _GROUP = "/groups/{group}/protected_branches"
 ENDPOINTS = (
     *_endpoints("branches", "protected_branches", _BRANCHES),
     *_endpoints("tags", "protected_tags", _TAGS),
-    Endpoint(method="GET", path=_GROUP, handler=list_group_rules, scopes=READ),
-    Endpoint(method="POST", path=_GROUP, handler=protect_in_group, scopes=WRITE),
-    Endpoint(method="DELETE", path=f"{_GROUP}/{{name}}", handler=unprotect_in_group, scopes=WRITE),
+    Endpoint("GET", _GROUP, list_group_rules, READ),
+    Endpoint("POST", _GROUP, protect_in_group, WRITE),
+    Endpoint("DELETE", f"{_GROUP}/{{name}}", unprotect_in_group, WRITE),
 )

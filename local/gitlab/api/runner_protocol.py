@@ -206,13 +206,13 @@ async def register_runner(_call: Call) -> Response:
 
 
 ENDPOINTS = (
-    Endpoint(method="POST", path="/jobs/request", handler=request_job),
-    Endpoint(method="PATCH", path="/jobs/{job}/trace", handler=append_trace),
-    Endpoint(method="PUT", path="/jobs/{job}", handler=update_job),
-    Endpoint(method="POST", path="/runners/verify", handler=verify_runner),
-    Endpoint(method="DELETE", path="/runners", handler=delete_runner),
-    Endpoint(method="DELETE", path="/runners/managers", handler=delete_manager),
-    Endpoint(method="POST", path="/runners/reset_authentication_token", handler=renew_token),
-    Endpoint(method="GET", path="/runners/router/discovery", handler=discover_router),
-    Endpoint(method="POST", path="/runners", handler=register_runner),
+    Endpoint("POST", "/jobs/request", request_job),
+    Endpoint("PATCH", "/jobs/{job}/trace", append_trace),
+    Endpoint("PUT", "/jobs/{job}", update_job),
+    Endpoint("POST", "/runners/verify", verify_runner),
+    Endpoint("DELETE", "/runners", delete_runner),
+    Endpoint("DELETE", "/runners/managers", delete_manager),
+    Endpoint("POST", "/runners/reset_authentication_token", renew_token),
+    Endpoint("GET", "/runners/router/discovery", discover_router),
+    Endpoint("POST", "/runners", register_runner),
 )

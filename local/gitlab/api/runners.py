@@ -312,25 +312,18 @@ _OF_PROJECT = "/projects/{project}/runners"
 _RUNNER = "/runners/{runner}"
 
 ENDPOINTS = (
-    Endpoint(method="PUT", path="/application/settings", handler=change_settings, scopes=WRITE),
-    Endpoint(method="POST", path="/user/runners", handler=create_runner, scopes=_CREATE),
-    Endpoint(method="GET", path="/runners", handler=list_own_runners, scopes=READ),
-    Endpoint(method="GET", path="/runners/all", handler=list_all_runners, scopes=READ),
-    Endpoint(method="GET", path=_RUNNER, handler=get_runner, scopes=_SEE),
-    Endpoint(method="PUT", path=_RUNNER, handler=change_runner, scopes=_MANAGE),
-    Endpoint(method="DELETE", path=_RUNNER, handler=delete_runner, scopes=_MANAGE),
-    Endpoint(method="GET", path=f"{_RUNNER}/jobs", handler=list_runner_jobs, scopes=_SEE),
-    Endpoint(method="GET", path=f"{_RUNNER}/managers", handler=list_managers, scopes=_SEE),
-    Endpoint(
-        method="POST",
-        path=f"{_RUNNER}/reset_authentication_token",
-        handler=renew_token,
-        scopes=_MANAGE,
-    ),
-    Endpoint(method="GET", path=_OF_PROJECT, handler=list_project_runners, scopes=READ),
-    Endpoint(method="POST", path=_OF_PROJECT, handler=assign_runner, scopes=WRITE),
-    Endpoint(
-        method="DELETE", path=f"{_OF_PROJECT}/{{runner}}", handler=unassign_runner, scopes=WRITE
-    ),
-    Endpoint(method="GET", path="/groups/{group}/runners", handler=list_group_runners, scopes=READ),
+    Endpoint("PUT", "/application/settings", change_settings, WRITE),
+    Endpoint("POST", "/user/runners", create_runner, _CREATE),
+    Endpoint("GET", "/runners", list_own_runners, READ),
+    Endpoint("GET", "/runners/all", list_all_runners, READ),
+    Endpoint("GET", _RUNNER, get_runner, _SEE),
+    Endpoint("PUT", _RUNNER, change_runner, _MANAGE),
+    Endpoint("DELETE", _RUNNER, delete_runner, _MANAGE),
+    Endpoint("GET", f"{_RUNNER}/jobs", list_runner_jobs, _SEE),
+    Endpoint("GET", f"{_RUNNER}/managers", list_managers, _SEE),
+    Endpoint("POST", f"{_RUNNER}/reset_authentication_token", renew_token, _MANAGE),
+    Endpoint("GET", _OF_PROJECT, list_project_runners, READ),
+    Endpoint("POST", _OF_PROJECT, assign_runner, WRITE),
+    Endpoint("DELETE", f"{_OF_PROJECT}/{{runner}}", unassign_runner, WRITE),
+    Endpoint("GET", "/groups/{group}/runners", list_group_runners, READ),
 )

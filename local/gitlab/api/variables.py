@@ -150,11 +150,11 @@ async def delete_variable(call: Call) -> Response:
 def _endpoints(base: str) -> tuple[Endpoint, ...]:
     item = f"{base}/{{key}}"
     return (
-        Endpoint(method="GET", path=base, handler=list_variables, scopes=READ),
-        Endpoint(method="POST", path=base, handler=create_variable, scopes=WRITE),
-        Endpoint(method="GET", path=item, handler=get_variable, scopes=READ),
-        Endpoint(method="PUT", path=item, handler=change_variable, scopes=WRITE),
-        Endpoint(method="DELETE", path=item, handler=delete_variable, scopes=WRITE),
+        Endpoint("GET", base, list_variables, READ),
+        Endpoint("POST", base, create_variable, WRITE),
+        Endpoint("GET", item, get_variable, READ),
+        Endpoint("PUT", item, change_variable, WRITE),
+        Endpoint("DELETE", item, delete_variable, WRITE),
     )
 
 

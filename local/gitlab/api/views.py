@@ -251,36 +251,20 @@ def runner_job_view(job: Job, world: GitLabWorld) -> Json:
 
 
 def _artifact_views(job: Job) -> list[Json]:
-    views: list[Json] = []
-    if job.artifacts:
-        size = job.artifacts.stat().st_size
-        views.append(
-            {
-                "file_type": "archive",
-                "size": size,
-                "filename": job.artifacts_name,
-                "file_format": "zip",
-            }
-        )
-    views.extend(
-        {
-            "file_type": sort,
-            "size": report.path.stat().st_size,
-            "filename": report.name,
-            "file_format": report.form,
-        }
+    views = [
+        _artifact(sort, report.path.stat().st_size, report.name, report.form)
         for sort, report in job.reports.items()
-    )
+    ]
+    if job.artifacts:
+        archive = _artifact("archive", job.artifacts.stat().st_size, job.artifacts_name, "zip")
+        views = [archive, *views]
     if job.trace and job.status in FINISHED:
-        views.append(
-            {
-                "file_type": "trace",
-                "size": len(job.trace),
-                "filename": "job.log",
-                "file_format": None,
-            }
-        )
+        views.append(_artifact("trace", len(job.trace), "job.log", None))
     return views
+
+
+def _artifact(sort: str, size: int, name: str, form: str | None) -> Json:
+    return {"file_type": sort, "size": size, "filename": name, "file_format": form}
 
 
 def _artifacts_file(job: Job) -> Json | None:
