@@ -23,7 +23,8 @@ from fleet.errors import Refused
 from infra import package
 from infra.bytecode import python_of
 from operations import images
-from operations.deploy import Deployment, DeployResult, check, deploy as deploy_stack
+from operations.deploy import Deployment, DeployResult, deploy as deploy_stack
+from operations.deploy_check import check
 from operations.gitlab_access import way_to
 from operations.gitlab_reach import NETWORK, check_reach
 from operations.stacks import parameters_of

@@ -29,7 +29,8 @@ from infra.package import sources_version
 from operations import images
 from operations.account import caller
 from operations.apply import apply_to, check_lambda_pools
-from operations.deploy import Deployment, check, deploy
+from operations.deploy import Deployment, deploy
+from operations.deploy_check import check
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelineProject, pools_to_test, run_pipeline
 from operations.fleet_handle import find

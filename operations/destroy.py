@@ -20,7 +20,8 @@ from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
 from fleet.rules.runner_record import PREFIX, RecordName, read_record_name
 from operations.bake import ARCHITECTURES, bake_stack, image_parameter
-from operations.deploy import EVERY_S, bucket_name, names_in_template, why_it_failed
+from operations.deploy import EVERY_S, bucket_name, why_it_failed
+from operations.deploy_check import names_in_template
 from operations.fleet_handle import Deployed, read_applied
 from operations.pool_records import pool_secrets
 from operations.stacks import find_stack

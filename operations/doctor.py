@@ -23,7 +23,7 @@ from fleet.rules.quotas import AT_ONCE, ON_DEMAND, SPOT, AccountQuotas, shortage
 from infra.package import sources_version
 from operations.account import Caller, caller, quotas_of
 from operations.clock import now
-from operations.deploy import image_fault
+from operations.deploy_check import image_fault
 from operations.fleet_handle import Deployed, find, read_applied, way_of
 from operations.gitlab_reach import FUNCTION, ask_functions, what_to_do
 from operations.stacks import find_stack

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from fleet.errors import FleetError, Refused
-from operations.deploy import Deployment, check, deploy, describe
+from operations.deploy import Deployment, deploy, describe
+from operations.deploy_check import check
 from tests.unit.cli.cloudformation import FakeAws, refusal, waited_in_vain
 
 ORDER = Deployment(stack="demo", bucket="b")

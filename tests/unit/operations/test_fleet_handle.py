@@ -6,7 +6,8 @@ import pytest
 
 from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused, Transient
-from operations.deploy import Deployment, check
+from operations.deploy import Deployment
+from operations.deploy_check import check
 from operations.fleet_handle import find
 from operations.stacks import find_stack
 from operations.webhooks import wiring
