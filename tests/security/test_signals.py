@@ -13,7 +13,6 @@ from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
 from fleet.rules.reap import Fate
-from fleet.rules.settle import Happening
 from fleet.steps import StepName
 from orchestrator.settle import SettleResult, settle
 from orchestrator.sweep import close_launch, end_launch
@@ -89,12 +88,6 @@ def test_every_path_has_two_signals_and_a_test() -> None:
         assert len(end.signals) == 2
         for name in end.shown_by:
             assert f"def {name}(" in tests, name
-
-
-def test_a_spot_notice_never_ends_anything() -> None:
-    for facts, plan in test_settle.plans():
-        if facts.happening is Happening.SPOT_NOTICE:
-            assert not plan.close
 
 
 # Events

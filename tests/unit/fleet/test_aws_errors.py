@@ -4,7 +4,6 @@ import re
 
 import botocore.session
 import pytest
-from botocore.retries.standard import ThrottledRetryableChecker
 
 from fleet.aws_errors import ADVICE_BY_HAND, ErrorKind, advice, classify
 
@@ -49,15 +48,6 @@ def test_every_error_of_invoke_is_known(code: str) -> None:
         assert classify(code) is ErrorKind.THROTTLE
     if "AccessDenied" in code or "NotFound" in code:
         assert classify(code) is ErrorKind.CONFIGURATION
-
-
-# botocore has no public list of these codes.
-@pytest.mark.parametrize(
-    "code",
-    ThrottledRetryableChecker._THROTTLED_ERROR_CODES,  # type: ignore[attr-defined]
-)
-def test_what_botocore_calls_throttling(code: str) -> None:
-    assert classify(code) is ErrorKind.THROTTLE
 
 
 @pytest.mark.parametrize(

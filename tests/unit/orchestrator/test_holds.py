@@ -95,7 +95,7 @@ def test_what_gitlab_gives_no_credential_for_is_not_launched(
 
 
 @pytest.mark.parametrize("text", [PER_MACHINE, SHARED])
-def test_two_hours_without_gitlab_launch_next_to_nothing(text: str) -> None:
+def test_an_hour_without_gitlab_launches_next_to_nothing(text: str) -> None:
     """The webhooks came, then GitLab went: neither routing nor looking up helps meanwhile."""
     fleet = LivingFleet(text)
     fleet.down(True)
@@ -103,7 +103,7 @@ def test_two_hours_without_gitlab_launch_next_to_nothing(text: str) -> None:
     fleet.scene.gitlab.failing.pop("job")
     jobs = burst(fleet)
     fleet.down(True)
-    fleet.go(120)
+    fleet.go(60)
     assert len(fleet.guests) <= A_HANDFUL
     fleet.down(False)
     serves_all_within_two_ticks(fleet, jobs)

@@ -23,13 +23,7 @@ VERSION = {"version": "19.1.0-ee", "revision": "1"}
         pytest.param(200, "<html>Sign in</html>", HTML, "not from GitLab's API", id="a login page"),
         pytest.param(401, "no", HTML, "not from GitLab's API", id="a proxy that wants a password"),
         pytest.param(404, {"error": "404 Not Found"}, {}, "no such call", id="another path"),
-        pytest.param(
-            302,
-            "",
-            {"Location": "https://gitlab.example.com/api/v4/version"},
-            "redirects",
-            id="it moved",
-        ),
+        pytest.param(302, "", MOVED, "redirects", id="it moved"),
         pytest.param(502, "bad gateway", HTML, "did not answer well", id="no GitLab behind it"),
     ],
 )
