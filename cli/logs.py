@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import clients
-from adapters.gitlab.client import GitLab, GitLabJob
+from adapters.gitlab.client import GitLab
 from adapters.gitlab.job_log import plain
+from adapters.gitlab.values import GitLabJob
 from cli.commands import DEFAULT_STACK
 from cli.failures import sentence
 from cli.lines import say, say_log

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import Clients, clients
-from adapters.gitlab.client import GitLab, GitLabProject
-from adapters.gitlab.hooks import HookTarget
-from adapters.gitlab.values import GitLabJob
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.hook_values import HookTarget
+from adapters.gitlab.values import GitLabJob, GitLabProject
 from adapters.gitlab.way import Way
 from cli.apply import confirm_removal, lines as applied_lines, plan_lines
 from cli.commands import DEFAULT_STACK, use_stack

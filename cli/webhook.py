@@ -10,6 +10,7 @@ import typer
 from adapters.aws.clients import clients
 from adapters.gitlab import hooks
 from adapters.gitlab.client import GitLab
+from adapters.gitlab.hook_values import HookTarget, Registered
 from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.gitlab.way import DIRECT
 from adapters.ledger.hooks import HookRow
@@ -270,7 +271,7 @@ class WebhookOptions:
     def address(self, world: HookWorld, url: str | None) -> HookAddress:
         """The project or group in GitLab, and the address there."""
         gitlab = self.gitlab(world)
-        target = hooks.HookTarget(scope=self.scope(gitlab), url=url or world.url)
+        target = HookTarget(scope=self.scope(gitlab), url=url or world.url)
         return HookAddress(gitlab=gitlab, instance=instance_of(gitlab.api.url), target=target)
 
     def scope(self, gitlab: GitLab) -> HookScope:
@@ -310,7 +311,7 @@ def _say_covered(scope: HookScope, above: HookRow, *, as_json: bool) -> None:
 
 
 def _say_registered(
-    state: str, registered: hooks.Registered, *, above: HookRow | None = None, as_json: bool
+    state: str, registered: Registered, *, above: HookRow | None = None, as_json: bool
 ) -> None:
     if as_json:
         say_json(

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from adapters.aws.secrets import SecretStore
-from adapters.gitlab.client import GitLab, GitLabProject
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import GitLabProject
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows

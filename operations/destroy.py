@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, WaiterError
 from adapters.aws.clients import Clients, aws_call
 from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import delete_hook, hook_health
-from fleet.config.reading import RunnersIn
+from fleet.config.model import RunnersIn
 from fleet.errors import Refused, Transient
 from fleet.job_event import instance_of
 from fleet.rules.runner_record import PREFIX, RecordName, read_record_name

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from adapters.gitlab.client import GitLab
 from adapters.ledger.jobs import JobRow
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 
-from adapters.gitlab.client import GitLab, GitLabProject
-from adapters.gitlab.values import GitLabJob
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import GitLabJob, GitLabProject
 from adapters.gitlab.way import DIRECT, Way
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import Refused
 from fleet.model import JobStatus, rank
 

@@ -9,7 +9,7 @@ from adapters.gitlab.call_allowance import OwnAllowance
 from adapters.gitlab.client import CALLS_PER_MINUTE, GitLab
 from adapters.gitlab.tls_ca import read_tls_ca
 from adapters.gitlab.way import DIRECT, Way
-from fleet.config.reading import GitLabConfig
+from fleet.config.model import GitLabConfig
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 from operations.clock import now

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from adapters.gitlab import hooks
-from adapters.gitlab.hooks import SampleReceipt
+from adapters.gitlab.hook_values import SampleReceipt
 from adapters.ledger.hooks import HEARD_EVERY
 from fleet.errors import Refused
 from fleet.job_event import NOT_PUBLISHED

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.config.values import duration_text
 from fleet.model import Runner
 from fleet.reasons import SENTENCES, Reason

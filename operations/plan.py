@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from adapters.aws.clients import Clients, aws_call
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import PoolConfig, raw_tables, read_config
+from fleet.config.model import PoolConfig
+from fleet.config.reading import raw_tables, read_config
 from fleet.job_event import instance_of
 from fleet.month import MonthUse, month_cost
 from fleet.prices import DISK_GB

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from adapters.aws.secrets import PoolToken, SecretStore, pool_secret
-from adapters.gitlab.client import GitLab, GitLabRunner, NewRunner
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import GitLabRunner, NewRunner
 from adapters.gitlab.wanted_record import wanted_record
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig, PoolConfig, RunnersIn
+from fleet.config.model import PoolConfig, RunnersIn
+from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.model import RunnerState
 from fleet.reasons import Reason

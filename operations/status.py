@@ -10,7 +10,8 @@ from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.jobs import JobRow
 from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus, Runner
 from fleet.past import seconds_between

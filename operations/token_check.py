@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from adapters.gitlab.client import GitLab, GitLabToken
-from fleet.config.reading import FleetConfig, RunnersIn
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import GitLabToken
+from fleet.config.model import RunnersIn
+from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.trouble import DO_RENEW, ends_soon
 

@@ -11,7 +11,7 @@ from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
 from adapters.gitlab import hooks
 from adapters.gitlab.client import GitLab
-from adapters.gitlab.hooks import HookHealth, HookTarget, Registered
+from adapters.gitlab.hook_values import HookHealth, HookTarget, Registered
 from adapters.gitlab.way import DIRECT, Way
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.hooks import HookRow

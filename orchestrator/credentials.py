@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from adapters.aws.cache_keys import CacheScope
-from adapters.gitlab.client import NewRunner
+from adapters.gitlab.values import NewRunner
 from adapters.gitlab.wanted_record import wanted_record
 from adapters.ledger.pools import PoolRow
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import FleetError, Transient
 from fleet.events import WARNING, CacheNotGiven, RunnerNotEquipped, emit
 from fleet.holds import Hold

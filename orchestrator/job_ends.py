@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from fleet.errors import Refused, Transient
 from fleet.events import WARNING, WorkPutOff, emit
 from fleet.model import GONE, Job, JobKey, JobStatus, Runner, rank

@@ -9,7 +9,7 @@ from adapters.ledger.pools import PoolRow
 from adapters.ledger.runners import Placement
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
 from fleet.aws_errors import ErrorKind, advice
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import (
     ERROR,

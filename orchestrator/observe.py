@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from adapters.ledger.pools import PoolRow
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import Refused
 from fleet.model import Job, JobKey, JobStatus, Limits, Runner, Snapshot
 from fleet.reasons import Reason

@@ -10,10 +10,10 @@ from datetime import timedelta
 from itertools import takewhile
 
 from adapters.aws.secrets import PoolToken
-from adapters.gitlab.client import CreatedRunner, NewRunner
+from adapters.gitlab.values import CreatedRunner, NewRunner
 from adapters.gitlab.wanted_record import wanted_record
 from adapters.ledger.pools import PoolRow
-from fleet.config.reading import PoolConfig, RunnersIn
+from fleet.config.model import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, WARNING, WorkPutOff, emit
 from fleet.rules.pool_token import is_dead, is_presence_due, is_renewal_due, outlived

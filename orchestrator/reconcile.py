@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 
 from adapters.aws.demand import Demand
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, Reconciled, WorkPutOff, emit
 from fleet.hook_scope import HookScope

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import takewhile
 
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from adapters.ledger.retries import Intent
 from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, JobRetried, WorkPutOff, emit

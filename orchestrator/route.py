@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from adapters.aws.demand import Demand
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from adapters.ledger.fits import Fit
 from adapters.ledger.pipelines import Reading
 from fleet.errors import Transient

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from adapters.aws.demand import DemandQueue, Received
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import FleetError
 from fleet.events import (
     ERROR,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import takewhile
 
-from adapters.gitlab.client import GitLabProject
+from adapters.gitlab.values import GitLabProject
 from fleet.errors import FleetError
 from fleet.events import WARNING, WorkPutOff, emit
 from orchestrator.world import World

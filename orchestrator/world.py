@@ -13,7 +13,8 @@ from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRows
 from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import Backend
-from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.machine.mailbox import CacheBucket
 from fleet.model import Runner

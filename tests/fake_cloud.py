@@ -8,7 +8,7 @@ from adapters.aws.demand import BATCH, Demand, DemandQueue, Received
 from adapters.aws.secrets import PoolToken, SecretStore
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
 from fleet.aws_errors import ErrorKind
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import FleetError, Refused
 from fleet.rules.capacity import CapacityPool
 from fleet.rules.scale import hidden_s

@@ -8,9 +8,9 @@ from typing import Any
 
 from adapters.gitlab.api import GitLabApi
 from adapters.gitlab.call_allowance import CallsLeft
-from adapters.gitlab.client import (
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import (
     CreatedRunner,
-    GitLab,
     GitLabJob,
     GitLabProject,
     GitLabRunner,

@@ -19,8 +19,6 @@ from fleet.job_event import DETAIL_TYPES, JobEvent, instance_of
 from fleet.webhook_secrets import AllWebhookSecrets, scope_of_name, secret_id
 from webhook.job_hook import JobHook
 
-__all__ = ["MAX_BODY", "IgnoreReason", "Ignored", "read_delivery"]
-
 MAX_BODY = 1024 * 1024  # bytes; a job event has about 3 KiB, whatever its pipeline
 TOLERANCE = timedelta(minutes=5)  # the custom of Standard Webhooks; GitLab names no number
 JOB_HOOK = "Job Hook"

@@ -17,7 +17,7 @@ from fleet.webhook_secrets import DOUBT_EVERY, KEPT, AllWebhookSecrets, WebhookS
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-    from fleet.config.reading import PoolConfig
+    from fleet.config.model import PoolConfig
 
 # Secrets Manager's limit of one secret: about 450 webhooks during a rotation, else 750.
 LARGEST = 65_536  # bytes

@@ -33,18 +33,6 @@ from adapters.gitlab.way import DIRECT, Way
 from fleet.errors import Refused, Transient
 from fleet.field_names import fields_at_fault
 
-__all__ = [
-    "CreatedRunner",
-    "GitLab",
-    "GitLabApi",
-    "GitLabJob",
-    "GitLabProject",
-    "GitLabRunner",
-    "GitLabToken",
-    "NewRunner",
-    "with_id",
-]
-
 CALLS_PER_MINUTE = 300  # GitLab.com allows 2,000 per user and 600 of the job lists
 SYSTEM_ID = "s_runnerfleet0"  # one for all: each new one would be a runner manager more
 

@@ -26,26 +26,6 @@ from fleet.hook_scope import HookScope
 from fleet.rules.hook_health import HookFault, judge_deliveries
 from fleet.webhook_secrets import DOUBT_EVERY, KEPT, AllWebhookSecrets, WebhookSecrets, secret_id
 
-__all__ = [
-    "HookHealth",
-    "HookTarget",
-    "Registered",
-    "SampleReceipt",
-    "Verification",
-    "WebhookSecretStore",
-    "delete_hook",
-    "hook_fault",
-    "hook_health",
-    "hooks_at",
-    "list_hooks",
-    "receipts",
-    "register_webhook",
-    "resend",
-    "scope_of",
-    "test_hook",
-]
-
-
 # By then every function knows a stored secret, and GitLab gets it.
 SETTLE_S = DOUBT_EVERY.total_seconds() + 1.0
 

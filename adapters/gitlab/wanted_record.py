@@ -1,7 +1,7 @@
 """A runner record as a pool's configuration wants it: of the pool itself, or of one machine."""
 
-from adapters.gitlab.client import NewRunner
-from fleet.config.reading import PoolConfig, RunnersIn
+from adapters.gitlab.values import NewRunner
+from fleet.config.model import PoolConfig, RunnersIn
 
 
 def wanted_record(pool: PoolConfig, owner: RunnersIn, description: str) -> NewRunner:

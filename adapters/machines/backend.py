@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from fleet.aws_errors import ErrorKind
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.rules.capacity import CapacityPool
 from fleet.times import HasUtcTimes
 

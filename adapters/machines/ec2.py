@@ -10,7 +10,7 @@ from adapters.aws.clients import aws_call
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
 from adapters.machines.expiry import Expiry
 from fleet.aws_errors import classify
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.config.values import architecture
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import WARNING, MachinesUnguarded, emit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from adapters.aws.clients import aws_call
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, Machine, Shortfall
 from fleet.aws_errors import classify
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import FleetError
 from fleet.rules.capacity import CapacityPool
 

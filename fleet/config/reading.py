@@ -22,13 +22,8 @@ from fleet.config.lines import Path
 from fleet.config.model import (
     BACKENDS,
     Budgets,
-    DockerOptions,
     GitLabConfig,
-    IdleConfig,
     PoolConfig,
-    RunnersIn,
-    ScheduleWindow,
-    Watch,
 )
 from fleet.config.problems import (
     FileProblem,
@@ -37,23 +32,6 @@ from fleet.config.problems import (
     syntax_problem,
     unknown_key_hint,
 )
-
-__all__ = [
-    "Budgets",
-    "ConfigError",
-    "DockerOptions",
-    "FileProblem",
-    "FleetConfig",
-    "GitLabConfig",
-    "IdleConfig",
-    "PoolConfig",
-    "RunnersIn",
-    "ScheduleWindow",
-    "TokenScope",
-    "Watch",
-    "read_config",
-]
-
 
 # GitLab allows a group or project 1,000 runners by default, and each pool is one.
 POOLS_AT_MOST = 1000

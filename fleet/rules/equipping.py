@@ -2,8 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from fleet.config.model import RunnersIn
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig, RunnersIn
 from fleet.model import Runner
 
 # The launch equips its machines within this; until then no other code makes a record for them.

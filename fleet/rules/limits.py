@@ -2,7 +2,8 @@
 
 from datetime import datetime, timedelta
 
-from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig
 from fleet.model import Limits
 from fleet.rules.calls import records_at_most
 from fleet.rules.liveness import FRESH

@@ -6,7 +6,7 @@ Its own record in GitLab keeps the tags, the protection and the owner that the p
 import json
 from hashlib import sha256
 
-from fleet.config.reading import PoolConfig, RunnersIn
+from fleet.config.model import PoolConfig, RunnersIn
 from fleet.model import Limits, Runner
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.model import Job, Runner
 from fleet.past import NANO, PastRun
 from fleet.prices import DISK_GB, Ec2Use, LambdaUse, job_cost

@@ -6,7 +6,7 @@ It is renewed before it expires for machines that still need it.
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import Refused
 from fleet.rules.calls import is_due
 

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.usage import Usage
 
 # GB of memory for each vCPU, by the first letter of the family.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.holds import Hold
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters.gitlab.call_allowance import OwnAllowance
-from adapters.gitlab.client import GitLab, NewRunner
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import NewRunner
 from fleet.errors import Refused
 from local.gitlab.seed import SeededProject, create_project
 from local.gitlab.server import SimulatorServer

@@ -10,8 +10,8 @@ import pytest
 from adapters.gitlab import hooks
 from adapters.gitlab.call_allowance import OwnAllowance
 from adapters.gitlab.client import GitLab
-from adapters.gitlab.hook_values import HookHealth
-from adapters.gitlab.hooks import HookTarget, Registered, register_webhook, scope_of
+from adapters.gitlab.hook_values import HookHealth, HookTarget, Registered
+from adapters.gitlab.hooks import register_webhook, scope_of
 from fleet.errors import BadDelivery, Refused, Transient
 from fleet.hook_scope import HookScope
 from fleet.webhook_secrets import AllWebhookSecrets, WebhookSecrets, webhook_name

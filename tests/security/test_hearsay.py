@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from fleet.errors import BadDelivery
 from fleet.hook_scope import HookScope
 from fleet.job_event import JobEvent

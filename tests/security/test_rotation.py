@@ -14,7 +14,8 @@ from adapters.aws.hook_secrets import HookSecretStore
 from adapters.aws.secrets import SecretStore
 from adapters.gitlab.call_allowance import OwnAllowance
 from adapters.gitlab.client import GitLab
-from adapters.gitlab.hooks import HookTarget, register_webhook
+from adapters.gitlab.hook_values import HookTarget
+from adapters.gitlab.hooks import register_webhook
 from adapters.ledger.fleet import FleetRows
 from fleet.errors import FleetError, Transient
 from fleet.hook_scope import HookScope

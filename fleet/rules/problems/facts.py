@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from fleet.config.reading import FleetConfig, PoolConfig
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig
 from fleet.holds import Hold
 from fleet.hook_scope import HookScope
 from fleet.model import Job, Runner

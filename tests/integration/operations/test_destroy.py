@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from adapters.aws.clients import Clients, patient
 from adapters.gitlab import hooks
+from adapters.gitlab.hook_values import HookTarget
 from adapters.ledger.runners import RunnerRows
 from cli.destroy import DestroyWorld
 from cli.main import app
@@ -103,7 +104,7 @@ def _put_to_work(account: Account, stack: str, project: int) -> None:
     deployed.secrets.store_gitlab_token(deployed.gitlab_secret, account.gitlab.root_token)
     world = wiring(aws, stack)
     scope = hooks.scope_of(gitlab, project=project)
-    target = hooks.HookTarget(scope=scope, url=world.url)
+    target = HookTarget(scope=scope, url=world.url)
     instance = instance_of(account.gitlab.url)
     register(world, HookAddress(gitlab=gitlab, instance=instance, target=target))
     outputs = {

@@ -17,7 +17,7 @@ from adapters.ledger.hooks import HookRow
 from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import Backend, LaunchOrder, LaunchResult
 from adapters.machines.ec2 import Ec2Backend
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import Transient
 from fleet.hook_scope import HookScope
 from fleet.machine.mailbox import CacheBucket, MachineState, Report

@@ -10,7 +10,8 @@ from botocore.stub import ANY, Stubber
 from adapters.machines.backend import LaunchOrder, LaunchResult
 from adapters.machines.ec2 import Ec2Backend, Ec2Resources, MachineKind
 from adapters.machines.expiry import Expiry, ExpiryTarget
-from fleet.config.reading import PoolConfig, read_config
+from fleet.config.model import PoolConfig
+from fleet.config.reading import read_config
 from tests.fakes import AT
 from tests.unit.adapters.stubs import scripted
 

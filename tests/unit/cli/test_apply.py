@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLabProject
+from adapters.gitlab.values import GitLabProject
 from adapters.gitlab.way import Way
 from cli.apply import lines
 from fleet.errors import Refused

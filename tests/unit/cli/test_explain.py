@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLabJob, GitLabProject
+from adapters.gitlab.values import GitLabJob, GitLabProject
 from adapters.ledger.jobs import JobRow
 from fleet.errors import FleetError, Refused, Transient
 from fleet.machine.mailbox import MachineState

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from adapters.aws.clients import Clients
-from adapters.gitlab.client import GitLab, GitLabProject
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import GitLabProject
 from adapters.gitlab.way import DIRECT, Way
 from cli.init import InitWorld
 from cli.main import app

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLabJob, GitLabProject
 from adapters.gitlab.job_log import plain
+from adapters.gitlab.values import GitLabJob, GitLabProject
 from fleet.errors import FleetError, Refused, Transient
 from tests.unit.cli.fleet_at_work import AT, AtWork
 from tests.unit.cli.session import Session

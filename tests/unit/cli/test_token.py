@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.gitlab.client import GitLabToken
+from adapters.gitlab.values import GitLabToken
 from fleet.errors import FleetError, Refused, Transient
 from fleet.trouble import TOKEN, Trouble
 from tests.unit.cli.fleet_at_work import AT, AtWork

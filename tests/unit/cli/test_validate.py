@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLabProject, GitLabToken
+from adapters.gitlab.values import GitLabProject, GitLabToken
 from fleet.config.reading import read_config
 from fleet.errors import Refused
 from operations.token_check import check_token

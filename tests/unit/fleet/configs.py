@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from fleet.config.reading import FleetConfig, PoolConfig, read_config
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig, read_config
 
 
 def config_of(backend: str, *, gitlab: str = "", **keys: Any) -> FleetConfig:

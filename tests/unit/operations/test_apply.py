@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import CreatedRunner, GitLabJob, GitLabProject, NewRunner
+from adapters.gitlab.values import CreatedRunner, GitLabJob, GitLabProject, NewRunner
 from adapters.ledger.configuration import StoredConfig
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import Placement, RunnerRows

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from adapters.gitlab.client import GitLabProject
+from adapters.gitlab.values import GitLabProject
 from fleet.config.reading import read_config
 from fleet.errors import Refused
 from fleet.rules.quotas import FirstPools

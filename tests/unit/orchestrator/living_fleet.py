@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from adapters.aws.secrets import PoolToken
-from adapters.gitlab.client import GitLabJob, GitLabRunner, NewRunner
+from adapters.gitlab.values import GitLabJob, GitLabRunner, NewRunner
 from adapters.ledger.table import Change
 from fleet.errors import FleetError, Transient
 from fleet.machine.mailbox import Credential, MachineState, Report

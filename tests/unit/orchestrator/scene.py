@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from adapters.aws.secrets import PoolSecrets, PoolToken
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from adapters.ledger.fleet import FleetRows
 from adapters.ledger.history import HistoryRows
 from adapters.ledger.jobs import JobRow, JobRows
 from adapters.ledger.table import Change
-from fleet.config.reading import FleetConfig, PoolConfig, read_config
+from fleet.config.model import PoolConfig
+from fleet.config.reading import FleetConfig, read_config
 from fleet.errors import FleetError, Refused
 from fleet.job_event import JobEvent
 from fleet.machine.mailbox import Credential, MachineState, Report

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.gitlab.client import GitLabToken
+from adapters.gitlab.values import GitLabToken
 from fleet.errors import FleetError, Refused, Transient
 from operations.status import gather
 from tests.unit.cli.fleet_at_work import FLEET as FLEET_AT_WORK, AtWork

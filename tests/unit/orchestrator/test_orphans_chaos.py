@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import GitLabJob
+from adapters.gitlab.values import GitLabJob
 from fleet.errors import Refused, Transient
 from fleet.machine.mailbox import MachineState
 from fleet.model import JobStatus, Runner, RunnerState

@@ -9,7 +9,7 @@ from adapters.ledger.fleet import FleetRows
 from adapters.ledger.runners import RunnerRows
 from adapters.machines.backend import LaunchOrder, LaunchResult, Shortfall
 from fleet.aws_errors import ErrorKind
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import Refused, Transient
 from fleet.reasons import Reason
 from fleet.rules.capacity import BackOff, CapacityPool

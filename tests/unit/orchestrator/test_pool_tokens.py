@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from adapters.aws.secrets import PoolToken
-from adapters.gitlab.client import NewRunner
+from adapters.gitlab.values import NewRunner
 from fleet.errors import FleetError, Refused, Transient
 from fleet.rules.pool_token import FORMER_KEPT
 from orchestrator.pool_tokens import show_presence

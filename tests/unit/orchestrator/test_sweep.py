@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from adapters.gitlab.client import NewRunner
+from adapters.gitlab.values import NewRunner
 from adapters.ledger.controls import Act
 from adapters.ledger.mailbox_rows import MailboxRows
 from adapters.ledger.runners import LiveRunners, RunnerRows

@@ -1,6 +1,6 @@
 """The projects that fleet.toml names, and those of watched groups."""
 
-from adapters.gitlab.client import GitLabProject
+from adapters.gitlab.values import GitLabProject
 from fleet.errors import Transient
 from orchestrator.watched_projects import refresh_watched
 from tests.unit.orchestrator.scene import FLEET, INSTANCE, Scene

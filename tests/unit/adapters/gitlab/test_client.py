@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.gitlab.client import (
-    SYSTEM_ID,
+from adapters.gitlab.client import SYSTEM_ID, GitLab
+from adapters.gitlab.values import (
     CreatedRunner,
-    GitLab,
     GitLabJob,
     GitLabProject,
     GitLabRunner,

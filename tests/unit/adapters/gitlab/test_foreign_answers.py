@@ -9,7 +9,8 @@ import pytest
 from adapters.gitlab import hooks
 from adapters.gitlab.answer import NotGitLabs, read_refusal
 from adapters.gitlab.call_allowance import OwnAllowance
-from adapters.gitlab.client import GitLab, NewRunner
+from adapters.gitlab.client import GitLab
+from adapters.gitlab.values import NewRunner
 from fleet.errors import FleetError, Refused, Transient
 from fleet.hook_scope import HookScope
 from tests.fakes import Clock

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from adapters.gitlab.client import GitLab
+from adapters.gitlab.hook_values import HookTarget, Registered
 from adapters.gitlab.hooks import (
-    HookTarget,
-    Registered,
     hook_health,
     list_hooks,
     register_webhook,

@@ -12,7 +12,7 @@ from botocore.stub import ANY
 from adapters.machines.backend import LaunchResult, Machine
 from adapters.machines.ec2 import BATCH
 from fleet.aws_errors import ErrorKind
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from fleet.errors import FleetError, Refused, Transient
 from tests.fakes import AT
 from tests.unit.adapters.ec2_cloud import POOL, Cloud, ec2_cloud, pool

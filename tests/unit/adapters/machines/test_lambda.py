@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
 from adapters.machines.lambda_ import LambdaBackend
 from fleet.aws_errors import ErrorKind
-from fleet.config.reading import PoolConfig
+from fleet.config.model import PoolConfig
 from tests.fakes import AT
 from tests.unit.adapters.stubs import scripted
 from tests.unit.fleet.configs import pool_of

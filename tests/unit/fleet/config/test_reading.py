@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from fleet.config.reading import ConfigError, FleetConfig, PoolConfig, RunnersIn, read_config
+from fleet.config.model import PoolConfig, RunnersIn
+from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.config.values import duration_text, read_days, read_duration, read_time
 
 MINUTE = timedelta(minutes=1)

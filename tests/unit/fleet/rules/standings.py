@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from fleet.config.reading import PoolConfig, read_config
+from fleet.config.model import PoolConfig
+from fleet.config.reading import read_config
 from fleet.holds import Hold, HoldKind
 from fleet.model import Job, JobKey, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason

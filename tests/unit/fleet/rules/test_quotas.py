@@ -4,7 +4,8 @@ from functools import cache
 
 import pytest
 
-from fleet.config.reading import PoolConfig, read_config
+from fleet.config.model import PoolConfig
+from fleet.config.reading import read_config
 from fleet.rules.quotas import AccountQuotas, FirstPools, first_pools, shortages, vcpus
 
 LARGE = ("m7i.large", "m7a.large")
