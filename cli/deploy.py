@@ -24,7 +24,7 @@ from infra import package
 from infra.bytecode import python_of
 from operations import images
 from operations.deploy import Deployment, DeployResult, deploy as deploy_stack
-from operations.deploy_check import check
+from operations.deploy_check import check_deployment
 from operations.gitlab_access import way_to
 from operations.gitlab_reach import NETWORK, check_reach
 from operations.stacks import parameters_of
@@ -99,7 +99,7 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     parameters = dict(read_pair(text, "a parameter") for text in parameter or ())
     deployment = Deployment(stack=stack, bucket=bucket, parameters=parameters)
     world = ctx.obj if isinstance(ctx.obj, DeployWorld) else DeployWorld(aws=clients(region=region))
-    check(world.aws, deployment)
+    check_deployment(world.aws, deployment)
     gitlab = _gitlab_in(path) if with_gitlab else None
     if gitlab:
         _ask_from_here(world, deployment, *gitlab)

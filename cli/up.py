@@ -30,7 +30,7 @@ from operations import images
 from operations.account import caller
 from operations.apply import apply_to, check_lambda_pools
 from operations.deploy import Deployment, deploy
-from operations.deploy_check import check
+from operations.deploy_check import check_deployment
 from operations.doctor import Patient, examine
 from operations.first_pipeline import Patience, PipelineProject, pools_to_test, run_pipeline
 from operations.fleet_handle import find
@@ -143,7 +143,7 @@ def _account(run: _UpRun) -> Iterator[str]:
 
 def _deploy(run: _UpRun) -> Iterator[str]:
     deployment = Deployment(stack=run.stack, parameters=run.parameters, every_s=run.world.every_s)
-    check(run.aws, deployment)
+    check_deployment(run.aws, deployment)
     plan = plan_stack(run.aws, run.stack)
     if not plan.is_change and _has(run, run.parameters):
         yield f"{run.stack} is there, version {plan.after}"

@@ -22,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}")
 _LONGEST = {"StateMachineName": 80, "LaunchTemplateName": 128, "LogGroupName": 512}
 _LONGEST_BUCKET = 63
 _STACK_NAME = "${AWS::StackName}"
-# Names that AWS keeps: its event bus, and beginnings of buckets and of its own resources.
-_KEPT = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
+# Names that AWS reserves: its event bus, and beginnings of buckets and of its own resources.
+_RESERVED = re.compile(r"default|(aws|amazon|xn-|sthree-|amzn-s3-demo-).*", re.IGNORECASE)
 _IMAGES = ("Ec2Image", "Ec2ImageArm64", "LambdaImage")
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?/"
@@ -31,41 +31,48 @@ _ECR = re.compile(
 )
 
 
-def check(aws: Clients, deployment: Deployment) -> None:
+def check_deployment(aws: Clients, deployment: Deployment) -> None:
     """Raise `Refused` for what fails for certain, before anything is built or uploaded."""
-    if not _NAME.fullmatch(deployment.stack):
+    _check_name(aws, deployment)
+    _check_parameters(deployment.parameters)
+    describe(aws, deployment.stack)
+    _check_images(aws, deployment.parameters)
+
+
+def _check_name(aws: Clients, deployment: Deployment) -> None:
+    stack = deployment.stack
+    if not _NAME.fullmatch(stack):
         raise Refused(
-            "name the stack with letters, digits and hyphens, a letter first",
-            stack=deployment.stack,
+            "name the stack with letters, digits and hyphens, a letter first", stack=stack
         )
-    if _KEPT.fullmatch(deployment.stack):
+    if _RESERVED.fullmatch(stack):
         raise Refused(
-            "AWS keeps this name, or its beginning, for itself: choose another",
-            stack=deployment.stack,
+            "AWS keeps this name, or its beginning, for itself: choose another", stack=stack
         )
     longest = longest_name(deployment, cloudformation_of(aws).meta.region_name)
-    if len(deployment.stack) > longest:
+    if len(stack) > longest:
         hint = "" if deployment.bucket else "; with a --bucket of yours it may be longer"
         raise Refused(
             f"this stack's name is too long for the resources named after it: at most {longest}"
             f" letters{hint if longest < longest_name(deployment, None) else ''}",
-            stack=deployment.stack,
-            letters=len(deployment.stack),
+            stack=stack,
+            letters=len(stack),
         )
-    known = parameter_names() if deployment.parameters else frozenset()
-    for name in deployment.parameters:
+
+
+def _check_parameters(parameters: Mapping[str, str]) -> None:
+    known = parameter_names() if parameters else frozenset()
+    for name in parameters:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else "see infra/template.yaml"
             raise Refused(f"the template has no parameter {name}: {hint}")
-    for name, value in deployment.parameters.items():
+    for name, value in parameters.items():
         _check_value(name, value)
     try:
-        networks(deployment.parameters.get("AllowedSources", ""))
+        networks(parameters.get("AllowedSources", ""))
     except ValueError as error:  # else the function would fail at each delivery
         raise Refused(f"AllowedSources: {error}") from error
-    describe(aws, deployment.stack)
-    _check_images(aws, deployment.parameters)
 
 
 def _check_value(name: str, value: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.errors import FleetError, Refused
 from operations.deploy import Deployment, deploy, describe
-from operations.deploy_check import check
+from operations.deploy_check import check_deployment
 from tests.unit.cli.cloudformation import FakeAws, refusal, waited_in_vain
 
 ORDER = Deployment(stack="demo", bucket="b")
@@ -161,7 +161,10 @@ def stack_in(status: str) -> FakeAws:
 
 def test_a_stack_whose_first_deployment_failed_must_go_first() -> None:
     aws = stack_in("ROLLBACK_COMPLETE")
-    for call in (lambda: check(aws.clients(), ORDER), lambda: deploy(aws.clients(), ORDER, b"z")):
+    for call in (
+        lambda: check_deployment(aws.clients(), ORDER),
+        lambda: deploy(aws.clients(), ORDER, b"z"),
+    ):
         with pytest.raises(Refused, match="delete this stack first"):
             call()
     assert aws.calls == []
@@ -192,14 +195,14 @@ def test_a_stack_that_was_deleted_is_none() -> None:
 def test_a_name_that_no_stack_can_have_is_refused(name: str, bucket: str | None, says: str) -> None:
     aws = FakeAws()
     with pytest.raises(Refused, match=says):
-        check(aws.clients(), Deployment(stack=name, bucket=bucket))
+        check_deployment(aws.clients(), Deployment(stack=name, bucket=bucket))
     assert aws.asked == []
 
 
 @pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 32, "my-default", "paws"])
 def test_a_name_that_a_stack_can_have_is_not(name: str) -> None:
-    check(FakeAws().clients(), Deployment(stack=name, parameters={"LogDays": "7"}))
-    check(FakeAws().clients(), Deployment(stack="d" * 43, bucket="ours"))
+    check_deployment(FakeAws().clients(), Deployment(stack=name, parameters={"LogDays": "7"}))
+    check_deployment(FakeAws().clients(), Deployment(stack="d" * 43, bucket="ours"))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +215,9 @@ def test_a_name_that_a_stack_can_have_is_not(name: str) -> None:
 def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint: str) -> None:
     aws = FakeAws()
     with pytest.raises(Refused) as refused:
-        check(aws.clients(), Deployment(stack="demo", parameters={"LogDays": "7", name: "7"}))
+        check_deployment(
+            aws.clients(), Deployment(stack="demo", parameters={"LogDays": "7", name: "7"})
+        )
     assert str(refused.value) == f"the template has no parameter {hint}"
     assert aws.asked == []
 
@@ -234,7 +239,7 @@ def test_a_value_that_the_template_does_not_take_is_refused(
 ) -> None:
     aws = FakeAws()
     with pytest.raises(Refused, match=says):
-        check(aws.clients(), Deployment(stack="demo", parameters={name: value}))
+        check_deployment(aws.clients(), Deployment(stack="demo", parameters={name: value}))
     assert aws.asked == []
 
 
@@ -242,7 +247,9 @@ def test_a_value_that_the_template_does_not_take_is_refused(
 def test_networks_that_are_none_are_refused_before_anything_is_built(text: str) -> None:
     aws = FakeAws()
     with pytest.raises(Refused, match="AllowedSources"):
-        check(aws.clients(), Deployment(stack="demo", parameters={"AllowedSources": text}))
+        check_deployment(
+            aws.clients(), Deployment(stack="demo", parameters={"AllowedSources": text})
+        )
     assert aws.asked == []
 
 
@@ -250,4 +257,4 @@ def test_credentials_that_do_not_do_are_seen_before_anything_is_built() -> None:
     aws = FakeAws()
     aws.failing["describe_stacks"] = refusal("ExpiredToken")
     with pytest.raises(FleetError, match="ExpiredToken"):
-        check(aws.clients(), ORDER)
+        check_deployment(aws.clients(), ORDER)

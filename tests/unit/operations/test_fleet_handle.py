@@ -7,7 +7,7 @@ import pytest
 from adapters.aws.clients import Clients
 from fleet.errors import FleetError, Refused, Transient
 from operations.deploy import Deployment
-from operations.deploy_check import check
+from operations.deploy_check import check_deployment
 from operations.fleet_handle import find
 from operations.stacks import find_stack
 from operations.webhooks import wiring
@@ -116,7 +116,7 @@ def test_an_endpoint_that_is_no_address_is_said() -> None:
             raise ValueError("Invalid endpoint: not-an-address")
 
     misled = cast("Clients", Misled())
-    for call in (find_stack, lambda aws, name: check(aws, Deployment(stack=name))):
+    for call in (find_stack, lambda aws, name: check_deployment(aws, Deployment(stack=name))):
         with pytest.raises(Refused, match="check AWS_ENDPOINT_URL") as refused:
             call(misled, "fleet-a")
         assert "Invalid endpoint: not-an-address" in str(refused.value)
