@@ -321,7 +321,7 @@ class Laptop:
             raise RuntimeError(f"webhook register failed: {done.stderr.strip()}")
 
     def remains(self) -> Remains:
-        """Counts of what a job leaves at first, and of what must be gone in the end."""
+        """Counts of all that must be gone once no job is left."""
         queues = self.queues().values()
         return Remains(
             instances=self.instances(),

@@ -52,7 +52,7 @@ def burst(
         laptop = closing.enter_context(Laptop(data, laptop_options))
         run = _BurstRun(laptop, options, memory, on_progress)
         guests = closing.enter_context(ThreadGuests(laptop.engine, _guest_options(laptop, options)))
-        return run.through(guests)
+        return run.result(guests)
 
 
 def _guest_options(laptop: Laptop, options: BurstOptions) -> ThreadGuestOptions:
@@ -85,7 +85,7 @@ class _BurstRun:
         self._began_at = 0.0
         self._last_counts: tuple[float, ...] = ()
 
-    def through(self, guests: ThreadGuests) -> BurstResult:
+    def result(self, guests: ThreadGuests) -> BurstResult:
         """Push, wait, count."""
         clones = self._prepare()
         self._reset()

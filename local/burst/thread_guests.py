@@ -51,9 +51,8 @@ class ThreadGuests:
         self._pool = ThreadPoolExecutor(options.at_once, thread_name_prefix="guest")
         self._living: dict[str, Future[str]] = {}
         self._up: frozenset[str] = frozenset()
-        self._clients = (
-            threading.Lock()
-        )  # neither boto3's sessions nor `GuestCloud` may make two at once
+        # Neither boto3's sessions nor `GuestCloud` may make two clients at once.
+        self._making_clients = threading.Lock()
         self._watch = Beat(self._look, options.poll_s)
         self.outcomes: Counter[str] = Counter()
 
@@ -92,7 +91,7 @@ class ThreadGuests:
 
     def _live(self, instance_id: str) -> str:
         options = self._options
-        with self._clients:
+        with self._making_clients:
             keys = self._cloud.role_environment(options.machine_role, instance_id)
             table, kms = self._client("dynamodb", keys), self._client("kms", keys)
         mailbox_id = f"{options.machine_role_id}:{instance_id}"

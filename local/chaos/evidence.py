@@ -5,13 +5,13 @@ from datetime import datetime
 
 from adapters.ledger.recent import newest
 from fleet.model import JobKey, JobStatus
+from local.chaos.fleet_file import POOLS
 from local.chaos.gitlab_eye import ObservedJob
 from local.chaos.judge import MachineLife, is_over
 from local.chaos.observer import Observer
 from local.laptop import Laptop
 from operations.trail import words_of
 
-POOLS = ("docker", "node")
 RECENT = 400
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 PROJECT = "acme/chaos"
+POOLS = ("docker", "node")
 TYPES = ("m7i.large", "m7a.large", "m6i.large")
 
 

@@ -16,9 +16,9 @@ from local.aws.stack import StackOptions
 from local.beat import Beat
 from local.canaries import exposed_secrets
 from local.chaos.ec2_proxy import Ec2Proxy
-from local.chaos.evidence import POOLS, leaked, machines_since, trail
+from local.chaos.evidence import leaked, machines_since, trail
 from local.chaos.faults.fault import Fault
-from local.chaos.fleet_file import PROJECT, FleetFile, Periods
+from local.chaos.fleet_file import POOLS, PROJECT, FleetFile, Periods
 from local.chaos.gitlab_eye import GitLabEye
 from local.chaos.judge import ChaosResult, Evidence, judge, unfinished
 from local.chaos.observer import Observer

@@ -17,7 +17,7 @@ from fleet.errors import Refused, Transient
 from local.beat import Beat
 from local.machines.boot import Guest, GuestCloud, GuestOptions, GuestState, boot, instances_up
 from local.machines.imds import ImdsServer
-from local.machines.processes import count_below
+from local.machines.keeper import count_below
 
 AT_ONCE = 12  # boots and ends
 WIPE_WITHIN_S = 60.0

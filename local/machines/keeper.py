@@ -9,12 +9,13 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from adapters.guest.process_tree import Family, hide_memory
+from adapters.guest.process_tree import DEAD, Family, hide_memory, stats
 
 ROOT = Path(__file__).resolve().parents[2]
 END_WITHIN_S = 10.0
@@ -88,6 +89,21 @@ class Keeper:
         if self.exit_code is None:
             self._stdin.write(order)
             self._stdin.flush()
+
+
+def count_below(roots: Iterable[int]) -> int:
+    """Living processes that descend from `roots`, without the roots; zombies do not count."""
+    children, states = defaultdict(list), {}
+    for pid, state, parent in stats():
+        children[parent].append(pid)
+        states[pid] = state
+    ahead = [pid for root in roots for pid in children[root]]
+    alive = 0
+    while ahead:
+        pid = ahead.pop()
+        alive += states[pid] not in DEAD
+        ahead.extend(children[pid])
+    return alive
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,11 +19,11 @@ from docker.errors import APIError, NotFound
 
 from adapters.guest.runner_process import BINARY_VARIABLE
 from local.machines.lambda_host import (
-    Answered,
+    FunctionAnswer,
     LambdaCloud,
     LambdaHost,
     LambdaOptions,
-    failed,
+    error_answer,
     host_closed,
 )
 from local.machines.runner_images import EMULATOR
@@ -92,7 +92,7 @@ class LambdaContainers(LambdaHost):
             sandbox.close()
         return len(idle)
 
-    def _run(self, function: str, event: str, request: str, folder: Path) -> Answered:
+    def _run(self, function: str, event: str, request: str, folder: Path) -> FunctionAnswer:
         setting = self._cloud.client("lambda").get_function_configuration(FunctionName=function)
         timeout_s = float(setting["Timeout"])
         kind = (function, tenant_of(event))
@@ -163,7 +163,7 @@ class LambdaContainers(LambdaHost):
             },
         }
 
-    def _ask(self, sandbox: ContainerSandbox, event: str, timeout_s: float) -> Answered:
+    def _ask(self, sandbox: ContainerSandbox, event: str, timeout_s: float) -> FunctionAnswer:
         """Post one event to the emulator. A sandbox whose runtime ended is ended."""
         began = time.monotonic()
         try:
@@ -172,16 +172,16 @@ class LambdaContainers(LambdaHost):
                 body = http.getresponse().read().decode()
         except (OSError, HTTPException) as error:
             sandbox.is_gone = True
-            return failed("Runtime.ExitError", f"the sandbox is gone: {error}")
+            return error_answer("Runtime.ExitError", f"the sandbox is gone: {error}")
         finally:
             self._keep_log(sandbox)
         self.durations_s.append(time.monotonic() - began)
         kind = error_of(body)
         if kind is None:
-            return Answered(status=200, body=body)
+            return FunctionAnswer(status=200, body=body)
         if kind in _ENDED or "exited" in body or "timed out" in body.lower():
             sandbox.is_gone = True
-        return Answered(status=500, body=body)
+        return FunctionAnswer(status=500, body=body)
 
     def _keep_log(self, sandbox: ContainerSandbox) -> None:
         """Add what the container wrote to the function's log."""

@@ -18,8 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adapters.guest.wipe import remove_tree
 from local.loopback import Answerer, LoopbackServer
-from local.machines.keeper import ROOT, Keeper, ProcessSpec
-from local.machines.processes import count_below
+from local.machines.keeper import ROOT, Keeper, ProcessSpec, count_below
 
 WIPE_WITHIN_S = 10.0
 
@@ -55,7 +54,7 @@ class LambdaOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class FunctionAnswer:
     """The host's answer to one invocation."""
 
     status: int
@@ -120,7 +119,7 @@ class LambdaHost(LoopbackServer):
         """End every sandbox without a goodbye; their number."""
         return sum(self.kill(request) for request in self.events())
 
-    def invoke(self, function: str, event: str) -> Answered:
+    def invoke(self, function: str, event: str) -> FunctionAnswer:
         """Run the function with this event (JSON) to its end, as soon as a sandbox is free."""
         with self._room:
             if self._closed:
@@ -131,21 +130,21 @@ class LambdaHost(LoopbackServer):
             try:
                 return self._run(function, event, request, folder)
             except (BotoCoreError, ClientError) as error:  # the engine ended meanwhile
-                return failed("ServiceException", str(error))
+                return error_answer("ServiceException", str(error))
             finally:
                 remove_tree(folder, within_s=WIPE_WITHIN_S)
 
-    def _run(self, function: str, event: str, request: str, folder: Path) -> Answered:
-        asked, answered = folder / "event.json", folder / "answer.json"
-        asked.write_text(event)
+    def _run(self, function: str, event: str, request: str, folder: Path) -> FunctionAnswer:
+        event_file, answer_file = folder / "event.json", folder / "answer.json"
+        event_file.write_text(event)
         setting = self._cloud.client("lambda").get_function_configuration(FunctionName=function)
         spec = ProcessSpec(
             command=[
                 sys.executable,
                 "-m",
                 "local.machines.lambda_sandbox",
-                str(asked),
-                str(answered),
+                str(event_file),
+                str(answer_file),
             ],
             environment=self._environment(setting, folder),
             folder=ROOT,
@@ -163,10 +162,12 @@ class LambdaHost(LoopbackServer):
         with self._lock:
             del self._keepers[request], self._events[request]
         if not in_time:
-            return failed("Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
-        if not answered.exists():
-            return failed("Runtime.ExitError", f"Runtime exited, code {keeper.exit_code}")
-        return Answered(status=200 if keeper.exit_code == 0 else 500, body=answered.read_text())
+            return error_answer("Sandbox.Timedout", f"Task timed out after {timeout_s:.2f} seconds")
+        if not answer_file.exists():
+            return error_answer("Runtime.ExitError", f"Runtime exited, code {keeper.exit_code}")
+        return FunctionAnswer(
+            status=200 if keeper.exit_code == 0 else 500, body=answer_file.read_text()
+        )
 
     def _environment(self, setting: Mapping[str, Any], folder: Path) -> dict[str, str]:
         """The environment of a function that is a process."""
@@ -207,10 +208,11 @@ class _InvokeAnswerer(Answerer):
         self.answer(answer.status, answer.body.encode(), "application/json")
 
 
-def host_closed() -> Answered:
+def host_closed() -> FunctionAnswer:
     """The answer to an invocation that comes after the host's end."""
-    return failed("Runtime.ExitError", "the host is closed")
+    return error_answer("Runtime.ExitError", "the host is closed")
 
 
-def failed(kind: str, message: str) -> Answered:
-    return Answered(status=500, body=json.dumps({"errorType": kind, "errorMessage": message}))
+def error_answer(kind: str, message: str) -> FunctionAnswer:
+    """The answer to an invocation that fails."""
+    return FunctionAnswer(status=500, body=json.dumps({"errorType": kind, "errorMessage": message}))

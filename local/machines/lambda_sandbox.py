@@ -42,10 +42,10 @@ def error_shape(error: BaseException) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    asked, answered = Path(sys.argv[1]), Path(sys.argv[2])
+    event_file, answer_file = Path(sys.argv[1]), Path(sys.argv[2])
     try:
-        code = main(asked, answered)
+        code = main(event_file, answer_file)
     except BaseException as raised:
-        answered.write_text(json.dumps(error_shape(raised)))
+        answer_file.write_text(json.dumps(error_shape(raised)))
         raise
     sys.exit(code)

@@ -3,7 +3,7 @@
 from fleet.machine.mailbox import MachineState
 from local.chaos.faults.fault import Fault
 from local.chaos.fleet_call import Disruption, FleetCall
-from local.chaos.fleet_file import FleetFile, Periods
+from local.chaos.fleet_file import POOLS, FleetFile, Periods
 from local.chaos.pipeline import draw_jobs, on_ec2, victim
 from local.chaos.scene import Scene
 from local.gitlab.chaos import ApiChaos, ChaosOrder
@@ -18,13 +18,13 @@ def _at_boot(scene: Scene) -> None:
     """A machine dies before its first report; no event says so."""
     scene.push(draw_jobs(scene.draw))
     if scene.draw.random() < 0.7:
-        booted = scene.wait(scene.machines, what="a machine boots")
-        if booted:
-            scene.kill_machine(booted[0], reported_after_s=None)
+        machines = scene.wait(scene.machines, what="a machine boots")
+        if machines:
+            scene.kill_machine(machines[0], reported_after_s=None)
         return
-    called = scene.wait(scene.sandboxes, what="a sandbox starts")
-    if called:
-        scene.kill_sandbox(called[0])
+    runners = scene.wait(scene.sandboxes, what="a sandbox starts")
+    if runners:
+        scene.kill_sandbox(runners[0])
 
 
 def _before_credential(scene: Scene) -> None:
@@ -91,7 +91,7 @@ def _after_job(scene: Scene) -> None:
 
 def _runner_in(scene: Scene, state: MachineState) -> str | None:
     """A runner whose machine says that it is in this state."""
-    for pool in ("docker", "node"):
+    for pool in POOLS:
         for runner in scene.laptop.runner_rows.live(pool):
             report = scene.report_of(runner.id)
             if report and report.state is state:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.machines.keeper import ROOT, Keeper, ProcessSpec
-from local.machines.processes import count_below
+from local.machines.keeper import ROOT, Keeper, ProcessSpec, count_below
 from tests.integration.runs import eventually, is_alive
 
 PATH = f"{ROOT}/local/bin/guest:{os.environ['PATH']}"
