@@ -17,9 +17,9 @@ from local.demo.run import DemoResult
 from operations.controls import ActsView, Ordered
 from operations.cost import CostView
 from operations.doctor import Checked
+from operations.fleet_view import FleetView
 from operations.jobs import JobsView
 from operations.runners import RunnersView
-from operations.status import FleetView
 from operations.trail import Trail
 from operations.waits import WaitsView
 

@@ -17,7 +17,8 @@ from cli.options import Local, Stack, reach
 from cli.status_render import render
 from fleet.errors import Transient
 from operations.fleet_handle import Deployed
-from operations.status import FleetView, gather
+from operations.fleet_view import FleetView
+from operations.status import gather
 
 EVERY_S = 2.0
 

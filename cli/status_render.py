@@ -8,7 +8,7 @@ from rich.text import Text
 from cli.consoles import NARROW, ByWidth, add, cell, fill, hanging, listing, machine_word
 from fleet.rules.problems.kinds import Problem
 from operations.durations import duration
-from operations.status import FleetView, JobView, MachineView, PoolView, QueueView
+from operations.fleet_view import FleetView, JobView, MachineView, PoolView, QueueView
 
 COLOURS = {
     "success": "green",

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from threading import Event, Lock, Thread
 
 from fleet.errors import FleetError
+from operations.fleet_view import FleetView
 from operations.lanes import Lane
-from operations.status import FleetView
 
 # While a page is open the picture is this old at most, plus the time of reading it; else it is
 # read for the metrics alone.

@@ -11,8 +11,8 @@ import svg
 from markupsafe import Markup, escape
 
 from operations.durations import duration
+from operations.fleet_view import PoolView
 from operations.lanes import Lane, Phase
-from operations.status import PoolView
 
 # The phases of runners as a pool's bar has them, from the left; then the jobs that wait.
 KINDS = (Phase.BUSY, Phase.IDLE, Phase.BOOTING, Phase.ENDING)

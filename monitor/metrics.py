@@ -11,8 +11,8 @@ from fleet.rules.problems.jobs import STUCK
 from fleet.rules.problems.kinds import ProblemKind
 from monitor.board import Board
 from monitor.questions import Recent
+from operations.fleet_view import FleetView, PoolView
 from operations.lanes import Phase, phases_of
-from operations.status import FleetView, PoolView
 
 PREFIX = "runner_fleet_"
 LEAKED = ProblemKind.LEAKED

@@ -13,12 +13,13 @@ from monitor.board import RECENT_JOBS
 from operations.cost import CostView, cost
 from operations.explain import UnknownJob, explain_job, read_reference
 from operations.fleet_handle import Deployed, gitlab_of
+from operations.fleet_view import FleetView
 from operations.job_use import JobUse, job_use
 from operations.jobs import JobQuery, JobsView, list_jobs
 from operations.lanes import Lane, LaneReader
 from operations.limits import LimitSources, LimitView, calls_left, used_of_allowed
 from operations.periods import read_period
-from operations.status import FleetView, gather
+from operations.status import gather
 from operations.trail import Trail
 from operations.wait_series import ChartSpan, WaitSeries, wait_series
 

@@ -14,7 +14,7 @@ from fleet.model import Runner, RunnerState
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.steps import Step, StepName
 from operations.fleet_handle import Deployed
-from operations.status import FleetView, MachineView, PoolView
+from operations.fleet_view import FleetView, MachineView, PoolView
 
 
 class Phase(StrEnum):

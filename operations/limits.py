@@ -19,8 +19,8 @@ from fleet.rules.buckets import LAUNCHES, TERMINATIONS, TokenBucket, taken
 from fleet.rules.quotas import ON_DEMAND, SPOT
 from operations.account import lambda_quota, quota_of
 from operations.fleet_handle import Deployed
+from operations.fleet_view import FleetView
 from operations.lanes import Lane
-from operations.status import FleetView
 
 # Source: GitLab, "Instance limits": the default of self-managed and of GitLab.com's paid plans.
 RUNNERS_BY_DEFAULT = 1000

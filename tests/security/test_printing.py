@@ -26,7 +26,7 @@ from fleet.events import DeliveryIgnored, emit
 from fleet.rules.costs import By, CostLine
 from fleet.rules.problems.kinds import Problem, ProblemKind
 from operations.cost import CostView
-from operations.status import BackOffView
+from operations.fleet_view import BackOffView
 from operations.trail import Hop, Trail
 from tests.unit.cli.fleet_at_work import AT
 from tests.unit.cli.test_status import JOB, MACHINE, POOL, VIEW

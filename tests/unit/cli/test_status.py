@@ -25,15 +25,8 @@ from fleet.rules.problems.facts import ImageFacts, LastSweep
 from fleet.rules.problems.kinds import Problem, ProblemKind
 from fleet.rules.warm import WarmMemory
 from fleet.steps import Step, StepName
-from operations.status import (
-    BackOffView,
-    FleetView,
-    JobView,
-    MachineView,
-    PoolView,
-    QueueView,
-    gather,
-)
+from operations.fleet_view import BackOffView, FleetView, JobView, MachineView, PoolView, QueueView
+from operations.status import gather
 from tests.unit.cli.fleet_at_work import AT, FLEET, INSTANCE, AtWork, ago, key
 from tests.unit.fleet.rules.standings import HOLD, TROUBLE
 
