@@ -215,12 +215,12 @@ def test_git_works_in_folders_of_others(sandbox: Sandbox) -> None:
 
 def test_what_jobs_write_lies_below_tmp(sandbox: Sandbox) -> None:
     """With the environment of the image, and with the one that the fleet gives a job."""
-    asked = (
+    question = (
         "npm config get cache; npm prefix --global; pip cache dir; uv cache dir;"
         " python -m site --user-base"
     )
-    bare = f"env -i PATH=$PATH HOME=/tmp TMPDIR=/tmp/tmp bash -c '{asked}'"
-    for script in (asked, bare):
+    bare = f"env -i PATH=$PATH HOME=/tmp TMPDIR=/tmp/tmp bash -c '{question}'"
+    for script in (question, bare):
         places = sandbox.run(script).splitlines()
         assert len(places) == 5
         assert all(place.startswith("/tmp/") for place in places)

@@ -60,13 +60,13 @@ def site(images: Images) -> Iterator[LambdaSite]:
 
 def registries() -> dict[str, str]:
     """How this machine reaches its package registries, as variables of a job."""
-    asked = {
+    commands = {
         "npm_config_registry": ["npm", "config", "get", "registry"],
         "PIP_INDEX_URL": [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
     }
     variables = {
         name: subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        for name, command in asked.items()
+        for name, command in commands.items()
     }
     variables["UV_DEFAULT_INDEX"] = variables["PIP_INDEX_URL"]
     variables |= {

@@ -204,7 +204,7 @@ def test_no_machine_is_taken_for_a_lambda_sandbox(tmp_path: Path) -> None:
     assert without.stdout.strip() == "False"
     deeper = ["import os, subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"]
     grandchild = [*namespace(), sys.executable, "-c", FIRST, *deeper, ask]
-    asked = subprocess.run(
+    process = subprocess.run(
         grandchild,
         capture_output=True,
         text=True,
@@ -212,4 +212,4 @@ def test_no_machine_is_taken_for_a_lambda_sandbox(tmp_path: Path) -> None:
         cwd=ROOT,
         env=os.environ | {"AWS_LAMBDA_RUNTIME_API": API},
     )
-    assert asked.stdout.strip() == "False"
+    assert process.stdout.strip() == "False"

@@ -108,7 +108,7 @@ class Load:
         finally:
             proofs = [
                 request.body["signing_token"]
-                for request in self.fake.asked
+                for request in self.fake.requests
                 if request.verb in {"PUT", "POST"} and request.body
             ]
             self.uses = proofs[-1] if proofs else self.uses

@@ -122,8 +122,8 @@ def test_a_jobs_image_and_services_are_reported_and_its_log_says_that_they_are_n
     gitlab.offer(job)
     assert machine.run().outcome == "succeeded"
     named = [(step.name, step.job_id, step.detail) for step in machine.letters.history]
-    asked = [step for step in named if step[0] in {StepName.IMAGE, StepName.SERVICES}]
-    assert asked == [
+    requested = [step for step in named if step[0] in {StepName.IMAGE, StepName.SERVICES}]
+    assert requested == [
         (StepName.IMAGE, 11, "ruby:$RUBY"),
         (StepName.SERVICES, 11, "postgres:16"),
         (StepName.IMAGE, 11, "ruby:3.3"),

@@ -119,16 +119,16 @@ def test_without_a_credential_the_agent_ends(failing: Transient | None, tmp_path
 
 
 def test_the_agent_waits_for_the_docker_engine(tmp_path: Path) -> None:
-    asked: list[bool] = []
+    pings: list[bool] = []
 
     def answers() -> bool:
-        asked.append(len(asked) > 3)
-        return asked[-1]
+        pings.append(len(pings) > 3)
+        return pings[-1]
 
     docker = credential(JOB, tmp_path, executor="docker", docker=Docker(image="debian:12"))
     letters = MachineLetters(credential=docker)
     assert work(machine(letters, tmp_path, docker_answers=answers)) == "succeeded"
-    assert len(asked) == 5
+    assert len(pings) == 5
 
 
 def test_a_missing_docker_engine_is_the_machines_failure(tmp_path: Path) -> None:

@@ -420,12 +420,12 @@ def test_the_log_lines_a_follower_reads(shift: Shift) -> None:
 def test_jobs_are_asked_for_one_after_another_without_a_pause(shift: Shift) -> None:
     requests = shift.coordinator.requests_of("request")
     assert len(requests) == len(CASES)
-    asked = requests[0].fields
-    assert asked["token"] == TOKEN
-    assert asked["system_id"][:2] in {"s_", "r_"}
-    assert (asked["info"]["name"], asked["info"]["executor"]) == ("gitlab-runner", "shell")
+    fields = requests[0].fields
+    assert fields["token"] == TOKEN
+    assert fields["system_id"][:2] in {"s_", "r_"}
+    assert (fields["info"]["name"], fields["info"]["executor"]) == ("gitlab-runner", "shell")
     for feature in ("refspecs", "masking", "cancelable", "cancel_gracefully", "trace_checksum"):
-        assert asked["info"]["features"][feature] is True
+        assert fields["info"]["features"][feature] is True
 
 
 def test_earlier_artifacts_are_fetched_with_the_earlier_jobs_token(shift: Shift) -> None:

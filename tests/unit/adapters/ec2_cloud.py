@@ -57,7 +57,7 @@ class Cloud:
         *machine_ids: str,
         errors: Sequence[dict[str, Any]] = (),
         timed: bool = False,
-        **asked: Any,
+        **expected: Any,
     ) -> None:
         """CreateFleet launches these. `timed`: the last call of a launch, whose timer is taken."""
         override = {"Overrides": {"SubnetId": "subnet-1"}}
@@ -67,7 +67,7 @@ class Cloud:
             "InstanceIds": list(machine_ids),
         }
         answer = {"Instances": [group] if machine_ids else [], "Errors": list(errors)}
-        self.ec2.add_response("create_fleet", answer, _expected(asked) if asked else None)
+        self.ec2.add_response("create_fleet", answer, _expected(expected) if expected else None)
         if timed:
             self.takes_timer()
 
@@ -75,12 +75,12 @@ class Cloud:
         self.scheduler.add_response("create_schedule", {"ScheduleArn": "arn"})
 
 
-def _expected(asked: dict[str, Any]) -> dict[str, Any]:
+def _expected(expected: dict[str, Any]) -> dict[str, Any]:
     names = """
         Type ClientToken LaunchTemplateConfigs TargetCapacitySpecification SpotOptions
         OnDemandOptions TagSpecifications
     """
-    return dict.fromkeys(names.split(), ANY) | asked
+    return dict.fromkeys(names.split(), ANY) | expected
 
 
 @contextmanager

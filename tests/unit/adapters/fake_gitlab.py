@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class GitLabRequest:
     verb: str
     path: str
     query: Mapping[str, list[str]]
@@ -43,13 +43,13 @@ class FakeGitLab:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.asked: list[Asked] = []
+        self.requests: list[GitLabRequest] = []
         self.always: Answer | None = None  # to whatever the script has no answer to
         self._script: dict[tuple[str, str], deque[Answer]] = defaultdict(deque)
 
     def forget(self) -> None:
         """No script, and no requests so far."""
-        self.asked.clear()
+        self.requests.clear()
         self._script.clear()
         self.always = None
 
@@ -81,10 +81,10 @@ class FakeGitLab:
         """The header by which GitLab says that a list goes on."""
         return {"Link": f'<{self.url}/api/v4{path}?page=2>; rel="next"'}
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, request: GitLabRequest) -> Answer:
         """The answer to a request: 404 as GitLab says it where the script has none."""
-        self.asked.append(asked)
-        answers = self._script[asked.verb, asked.path]
+        self.requests.append(request)
+        answers = self._script[request.verb, request.path]
         if not answers and self.always:
             return self.always
         if not answers:
@@ -103,7 +103,7 @@ def fake_gitlab() -> Iterator[FakeGitLab]:
             length = int(self.headers.get("Content-Length") or 0)
             raw = self.rfile.read(length)
             answer = fake.answer(
-                Asked(
+                GitLabRequest(
                     verb=self.command,
                     path=split.path.removeprefix("/api/v4"),
                     query=parse_qs(split.query),

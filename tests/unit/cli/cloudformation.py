@@ -28,7 +28,10 @@ class FakeAws:
     def __init__(self, parameters: dict[str, str] | None = None, *, region: str = REGION) -> None:
         self.stack: dict[str, Any] | None = None
         if parameters is not None:
-            self.stack = {"StackStatus": "UPDATE_COMPLETE", "Parameters": _told(parameters)}
+            self.stack = {
+                "StackStatus": "UPDATE_COMPLETE",
+                "Parameters": _as_parameters(parameters),
+            }
         self.outputs = {
             "WebhookUrl": "https://hook.example.com/webhook",
             "ImageRepository": URI,
@@ -40,7 +43,7 @@ class FakeAws:
         self.failing: dict[str, Exception] = {}
         self.calls: list[str] = []
         self.request: dict[str, Any] = {}
-        self.asked: list[str] = []  # names of stacks
+        self.described: list[str] = []  # names of stacks
         self.named = {
             "/runner-fleet/image": "ami-0a1b2c3d",
             "/runner-fleet/text": "hello",
@@ -70,10 +73,10 @@ class FakeAws:
         ours["timed"] = lambda _: SimpleNamespace(functions=self)
         return cast("Clients", SimpleNamespace(sts=sts, **ours))
 
-    def invoke(self, **told: Any) -> dict[str, Any]:
+    def invoke(self, **request: Any) -> dict[str, Any]:
         """A function that answers; one that fails has an `errorMessage`."""
-        self._asked("invoke")
-        self.invoked.append((told["FunctionName"], json.loads(told["Payload"])))
+        self._may_fail("invoke")
+        self.invoked.append((request["FunctionName"], json.loads(request["Payload"])))
         error = {"FunctionError": "Unhandled"} if "errorMessage" in self.answer else {}
         return {"Payload": BytesIO(json.dumps(self.answer).encode()), **error}
 
@@ -82,14 +85,14 @@ class FakeAws:
         if name in self.failing:
             raise self.failing[name]
 
-    def _asked(self, name: str) -> None:
+    def _may_fail(self, name: str) -> None:
         if name in self.failing:
             raise self.failing[name]
 
     # CloudFormation
 
-    def describe_stacks(self, **told: str) -> dict[str, Any]:
-        self.asked.append(told["StackName"])
+    def describe_stacks(self, **request: str) -> dict[str, Any]:
+        self.described.append(request["StackName"])
         if "describe_stacks" in self.failing:
             raise self.failing["describe_stacks"]
         if self.stack is None:
@@ -97,20 +100,20 @@ class FakeAws:
         outputs = [{"OutputKey": key, "OutputValue": value} for key, value in self.outputs.items()]
         return {"Stacks": [{**self.stack, "Outputs": outputs}]}
 
-    def create_stack(self, **told: Any) -> None:
+    def create_stack(self, **request: Any) -> None:
         self._called("create_stack")
-        self.request = told
-        self.stack = {"StackStatus": "CREATE_COMPLETE", "Parameters": told["Parameters"]}
+        self.request = request
+        self.stack = {"StackStatus": "CREATE_COMPLETE", "Parameters": request["Parameters"]}
 
-    def update_stack(self, **told: Any) -> None:
+    def update_stack(self, **request: Any) -> None:
         self._called("update_stack")
-        self.request = told
+        self.request = request
 
     def get_waiter(self, name: str) -> Any:
         """A waiter that is through at once."""
 
-        def wait(**told: Any) -> None:
-            self.paces.append(told["WaiterConfig"])
+        def wait(**request: Any) -> None:
+            self.paces.append(request["WaiterConfig"])
             self._called(name)
 
         return SimpleNamespace(wait=wait)
@@ -120,19 +123,19 @@ class FakeAws:
 
     # Images
 
-    def get_parameter(self, **told: str) -> dict[str, Any]:
+    def get_parameter(self, **request: str) -> dict[str, Any]:
         """A parameter that names a machine image."""
-        self._asked("get_parameter")
-        if told["Name"] not in self.named:
+        self._may_fail("get_parameter")
+        if request["Name"] not in self.named:
             raise refusal("ParameterNotFound")
-        return {"Parameter": {"Value": self.named[told["Name"]]}}
+        return {"Parameter": {"Value": self.named[request["Name"]]}}
 
-    def describe_images(self, **told: Any) -> dict[str, Any]:
+    def describe_images(self, **request: Any) -> dict[str, Any]:
         """An image of ECR's, by its digest; by tags those of the stack's own registry."""
-        if "imageDigest" not in told.get("imageIds", [{}])[0]:
-            return self.registry.describe_images(**told)
-        self._asked("describe_images")
-        if told["imageIds"][0]["imageDigest"] not in self.digests:
+        if "imageDigest" not in request.get("imageIds", [{}])[0]:
+            return self.registry.describe_images(**request)
+        self._may_fail("describe_images")
+        if request["imageIds"][0]["imageDigest"] not in self.digests:
             raise refusal("ImageNotFoundException")
         return {}
 
@@ -142,7 +145,7 @@ class FakeAws:
     # Lambda
 
     def get_account_settings(self) -> dict[str, Any]:
-        self._asked("get_account_settings")
+        self._may_fail("get_account_settings")
         limit = {
             "ConcurrentExecutions": self.executions,
             "UnreservedConcurrentExecutions": self.unreserved,
@@ -151,24 +154,24 @@ class FakeAws:
 
     # SQS
 
-    def get_queue_attributes(self, **told: Any) -> dict[str, Any]:
+    def get_queue_attributes(self, **request: Any) -> dict[str, Any]:
         """How long a queue is: as long as its address."""
-        names = told["AttributeNames"]
-        return {"Attributes": dict.fromkeys(names, "0") | {names[0]: str(len(told["QueueUrl"]))}}
+        names = request["AttributeNames"]
+        return {"Attributes": dict.fromkeys(names, "0") | {names[0]: str(len(request["QueueUrl"]))}}
 
     # S3
 
-    def create_bucket(self, **told: Any) -> None:
+    def create_bucket(self, **request: Any) -> None:
         self._called("create_bucket")
-        self.buckets[told.pop("Bucket")] = told
+        self.buckets[request.pop("Bucket")] = request
 
-    def head_object(self, **told: str) -> None:
-        if (told["Bucket"], told["Key"]) not in self.objects:
+    def head_object(self, **request: str) -> None:
+        if (request["Bucket"], request["Key"]) not in self.objects:
             raise refusal("404")
 
-    def put_object(self, **told: Any) -> None:
+    def put_object(self, **request: Any) -> None:
         self._called("put_object")
-        self.objects[told["Bucket"], told["Key"]] = told["Body"]
+        self.objects[request["Bucket"], request["Key"]] = request["Body"]
 
 
 def waited_in_vain() -> WaiterError:
@@ -176,5 +179,5 @@ def waited_in_vain() -> WaiterError:
     return WaiterError(name="stack", reason="terminal failure", last_response={})
 
 
-def _told(parameters: dict[str, str]) -> list[dict[str, str]]:
+def _as_parameters(parameters: dict[str, str]) -> list[dict[str, str]]:
     return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]

@@ -43,14 +43,14 @@ class FakeRegistry:
 
     # ECR
 
-    def describe_images(self, **told: Any) -> dict[str, Any]:
+    def describe_images(self, **request: Any) -> dict[str, Any]:
         """One image by its tag, or pages of one image each."""
-        if "imageIds" in told:
-            tag = told["imageIds"][0]["imageTag"]
+        if "imageIds" in request:
+            tag = request["imageIds"][0]["imageTag"]
             if tag not in self.images:
                 raise _error("ImageNotFoundException")
             return {"imageDetails": [self.images[tag]]}
-        every, at = list(self.images.values()), int(told.get("nextToken", 0))
+        every, at = list(self.images.values()), int(request.get("nextToken", 0))
         page: dict[str, Any] = {"imageDetails": every[at : at + 1]}
         return page | ({"nextToken": str(at + 1)} if at + 1 < len(every) else {})
 
@@ -60,16 +60,19 @@ class FakeRegistry:
 
     # CodeBuild
 
-    def start_build(self, **told: Any) -> dict[str, Any]:
+    def start_build(self, **request: Any) -> dict[str, Any]:
         """A build that has not begun."""
-        variables = {one["name"]: one["value"] for one in told["environmentVariablesOverride"]}
-        self.started.append(variables | {"PROJECT": told["projectName"]})
-        name = f"{told['projectName']}:1"
+        variables = {
+            variable["name"]: variable["value"]
+            for variable in request["environmentVariablesOverride"]
+        }
+        self.started.append(variables | {"PROJECT": request["projectName"]})
+        name = f"{request['projectName']}:1"
         self.builds[name] = {"id": name, "buildStatus": "IN_PROGRESS", "variables": variables}
         return {"build": self.builds[name]}
 
-    def batch_get_builds(self, **told: Any) -> dict[str, Any]:
-        build = self.builds[told["ids"][0]]
+    def batch_get_builds(self, **request: Any) -> dict[str, Any]:
+        build = self.builds[request["ids"][0]]
         if "logs" not in build:
             build["logs"] = {"groupName": "/aws/codebuild/demo-image", "streamName": build["id"]}
             return {"builds": [build]}
@@ -82,11 +85,11 @@ class FakeRegistry:
 
     # Logs
 
-    def get_log_events(self, **told: Any) -> dict[str, Any]:
+    def get_log_events(self, **request: Any) -> dict[str, Any]:
         """Two pages of the log, and then its end, as often as it is asked for."""
         runner = "gitlab-runner 17.9.0 for amd64: sha256 0123"
         pages = [["Step 1/2 : FROM base", " ---> 0123"], ["Step 2/2 : RUN true", runner, "the end"]]
-        at = int(told.get("nextToken", 0))
+        at = int(request.get("nextToken", 0))
         lines = pages[at] if at < len(pages) else []
         return {
             "events": [{"message": f"{line}\n"} for line in lines],

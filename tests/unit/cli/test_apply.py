@@ -170,7 +170,7 @@ class TestPrivateAuthority:
 
 def test_json_is_one_object_with_what_changed(file: Path) -> None:
     at_work = AtWork()
-    said = json.loads(at_work.run("apply", *GIVEN, "--json", env=TOKEN).stdout)
-    assert said["is_change"]
-    assert said["lines"][-1] == f"version {said['version']} is in force"
-    assert "glpat" not in json.dumps(said)
+    answer = json.loads(at_work.run("apply", *GIVEN, "--json", env=TOKEN).stdout)
+    assert answer["is_change"]
+    assert answer["lines"][-1] == f"version {answer['version']} is in force"
+    assert "glpat" not in json.dumps(answer)

@@ -45,9 +45,9 @@ def test_every_command_in_a_message_can_be_called(
 ) -> None:
     monkeypatch.setenv(CALLED_VARIABLE, "./runner-fleet")
     command = f"{name} up" if name in GROUPS else name
-    said = as_called(f"run `runner-fleet {command}`")
-    assert said == f"run `./runner-fleet {command}`"
-    assert as_called(said) == said
+    sentence = as_called(f"run `runner-fleet {command}`")
+    assert sentence == f"run `./runner-fleet {command}`"
+    assert as_called(sentence) == sentence
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def test_a_pipe_gets_whole_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_nothing_stands_beside_the_json_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     console(as_json=True).print("3 of 440 runs")
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "")
 
 
 def test_a_person_sees_progress_beside_the_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,8 @@ PROXY = "http://proxy.example.com:3128"
 FROM_DIGEST = f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/runner@sha256:{'0123' * 16}"
 
 
-def sources(given: Mapping[str, Path]) -> ImageSources:
-    assert not given
+def sources(binaries: Mapping[str, Path]) -> ImageSources:
+    assert not binaries
     return ImageSources(files={"Dockerfile": b"FROM scratch"})
 
 
@@ -106,7 +106,7 @@ REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 def test_an_image_that_is_not_there_stops_it_at_once(screen: Callable[[str, str], None]) -> None:
     session = Session()
     digest = "sha256:" + "4567" * 16
-    for given in (
+    for parameter in (
         "MachineImage=ami-0a1b2c3d",
         "MachineImage=/runner-fleet/other",
         "MachineImage=/runner-fleet/text",
@@ -118,7 +118,7 @@ def test_an_image_that_is_not_there_stops_it_at_once(screen: Callable[[str, str]
         "VpcCidr=10.0.0.0/8",
     ):
         aws = FakeAws()
-        result = run(aws, "-p", given, session=session, pack=None)
+        result = run(aws, "-p", parameter, session=session, pack=None)
         assert (result.exit_code, result.stdout, aws.calls) == (1, "", [])
         assert result.stderr.count("\n") == 1
     screen("deploy_images", str(session))
@@ -129,20 +129,26 @@ def test_what_the_options_say_is_deployed() -> None:
     more = ("-p", "LogDays=7", "--parameter", "CacheDays=3", "-p", f"LambdaImage={FROM_DIGEST}")
     assert run(aws, "--stack", "fleet-a", "--bucket", "mine", "--no-images", *more).exit_code == 0
     assert aws.request["StackName"] == "fleet-a"
-    given = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
-    assert (given["LogDays"], given["CacheDays"], given["CodeBucket"]) == ("7", "3", "mine")
-    assert given["LambdaImage"] == FROM_DIGEST
+    parameters = {entry["ParameterKey"]: entry.get("ParameterValue") for entry in aws.updated}
+    assert (parameters["LogDays"], parameters["CacheDays"], parameters["CodeBucket"]) == (
+        "7",
+        "3",
+        "mine",
+    )
+    assert parameters["LambdaImage"] == FROM_DIGEST
     assert aws.buckets == {}
 
 
 def test_what_is_new_of_the_images_is_built_and_used() -> None:
     aws = FakeAws({"LambdaImage": FROM_DIGEST, "CodeBucket": "b"})
     assert run(aws, "--stack", "fleet-a").exit_code == 0
-    assert [one["TARGETS"] for one in aws.registry.started] == ["ec2", "ec2"]
-    given = {one["ParameterKey"]: one.get("ParameterValue") for one in aws.updated}
-    built = {one["imageDigest"] for one in aws.registry.images.values()}
-    assert {str(given[name]).partition("@")[2] for name in ("Ec2Image", "Ec2ImageArm64")} == built
-    assert given["LambdaImage"] is None  # as it was: the operator chose it
+    assert [build["TARGETS"] for build in aws.registry.started] == ["ec2", "ec2"]
+    parameters = {entry["ParameterKey"]: entry.get("ParameterValue") for entry in aws.updated}
+    built = {image["imageDigest"] for image in aws.registry.images.values()}
+    assert {
+        str(parameters[name]).partition("@")[2] for name in ("Ec2Image", "Ec2ImageArm64")
+    } == built
+    assert parameters["LambdaImage"] is None  # as it was: the operator chose it
 
 
 def test_a_stack_whose_images_fail_is_deployed_all_the_same() -> None:
@@ -197,14 +203,14 @@ def test_a_fleet_toml_that_is_not_valid_stops_no_deployment(folder: Path) -> Non
 
 def test_an_image_that_is_given_is_not_built() -> None:
     aws = FakeAws({"CodeBucket": "b"})
-    given = [f"{name}={FROM_DIGEST}" for name in ("Ec2Image", "Ec2ImageArm64", "LambdaImage")]
-    assert run(aws, *(word for one in given for word in ("-p", one))).exit_code == 0
+    options = [f"{name}={FROM_DIGEST}" for name in ("Ec2Image", "Ec2ImageArm64", "LambdaImage")]
+    assert run(aws, *(word for option in options for word in ("-p", option))).exit_code == 0
     assert aws.registry.started == []
 
 
 @pytest.mark.parametrize(
-    "given",
+    "parameter",
     ["MachineImage=/runner-fleet/image", f"Ec2Image=quay.io/acme/runner@sha256:{'4567' * 16}"],
 )
-def test_an_image_that_is_there_or_of_another_registry_is_taken(given: str) -> None:
-    assert run(FakeAws(), "-p", given).exit_code == 0
+def test_an_image_that_is_there_or_of_another_registry_is_taken(parameter: str) -> None:
+    assert run(FakeAws(), "-p", parameter).exit_code == 0

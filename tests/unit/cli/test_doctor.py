@@ -53,8 +53,8 @@ class Ward(Account):
         more = dict.fromkeys(("events", "logs", "sns"), self)
         return cast("Clients", SimpleNamespace(**(vars(super().clients()) | more)))
 
-    def describe_stacks(self, **told: str) -> dict[str, Any]:
-        answer = super().describe_stacks(**told)
+    def describe_stacks(self, **request: str) -> dict[str, Any]:
+        answer = super().describe_stacks(**request)
         answer["Stacks"][0]["Parameters"] = [
             {"ParameterKey": key, "ParameterValue": value} for key, value in self.parameters.items()
         ]
@@ -143,9 +143,9 @@ def test_a_fleet_that_is_well_passes_every_check(
 ) -> None:
     session = Session({sources_version(): "0.1.0+01234567"})
     assert run(ward, at_work, session).exit_code == 0
-    told = json.loads(run(ward, at_work, Session(), "--json").stdout)
-    assert told["ok"]
-    assert {"subject", "result", "finding", "todo"} == set(told["checks"][0])
+    answer = json.loads(run(ward, at_work, Session(), "--json").stdout)
+    assert answer["ok"]
+    assert {"subject", "result", "finding", "todo"} == set(answer["checks"][0])
     screen("doctor", str(session))
 
 
@@ -264,7 +264,7 @@ def test_each_fault_is_a_line_of_its_own_and_no_traceback(
 ) -> None:
     damage(ward, at_work)
     result = run(ward, at_work, Session(), "--json")
-    told = json.loads(result.stdout)
-    bad = [check["subject"] for check in told["checks"] if check["result"] == "failure"]
-    assert (result.exit_code, told["ok"], result.stderr) == (1, False, "")
+    answer = json.loads(result.stdout)
+    bad = [check["subject"] for check in answer["checks"] if check["result"] == "failure"]
+    assert (result.exit_code, answer["ok"], result.stderr) == (1, False, "")
     assert subject in bad

@@ -66,14 +66,14 @@ STEPS = (
 )
 
 
-def told(at_work: AtWork, job: str = "1") -> dict[str, Any]:
+def trail_of(at_work: AtWork, job: str = "1") -> dict[str, Any]:
     """What `--json` prints."""
     printed: dict[str, Any] = json.loads(at_work.run("explain", job, "--json").stdout)
     return printed
 
 
 def hops(at_work: AtWork) -> list[str]:
-    return [hop["step"] for hop in told(at_work)["hops"]]
+    return [hop["step"] for hop in trail_of(at_work)["hops"]]
 
 
 def machine_steps(*names: StepName, first_s: float = 40) -> list[Step]:
@@ -169,7 +169,7 @@ def test_a_job_waits_for_what_its_pool_and_gitlab_say(
     at_work.fleet.note_back_off("docker", {"m7i.large/a/spot": later})
     if standing == "held":
         at_work.fleet.note_hold(HOLD)
-    trail = told(at_work)
+    trail = trail_of(at_work)
     assert trail["standing"] == standing
     assert words in trail["verdict"]
 
@@ -178,15 +178,15 @@ def test_a_job_stands_as_its_machine_reports() -> None:
     at_work = AtWork().configure()
     job = at_work.job(1)
     runner = with_runner(at_work, launched_s=900)
-    assert told(at_work)["standing"] == "booting"
+    assert trail_of(at_work)["standing"] == "booting"
     at_work.reports(runner, MachineState.IDLE)
-    assert told(at_work)["standing"] == "ready"
+    assert trail_of(at_work)["standing"] == "ready"
     at_work.advance(job, "running", at=AT, started_at=AT, runner_id=runner.id)
     at_work.reports(runner, MachineState.BUSY, job_id=1, heartbeat_at=ago(400))
-    trail = told(at_work)
+    trail = trail_of(at_work)
     assert (trail["standing"], bool(trail["do"])) == ("running", True)
     at_work.advance(job, "success", at=AT, finished_at=AT, runner_id=runner.id)
-    trail = told(at_work)
+    trail = trail_of(at_work)
     assert (trail["standing"], runner.id in trail["verdict"]) == ("ended", True)
 
 
@@ -196,7 +196,7 @@ def test_a_runner_that_gitlab_gives_nothing_is_not_the_jobs() -> None:
     at_work.waits_because(1, Reason.COVERED)
     warm = at_work.runner(1, launched_s=4000)
     at_work.reports(warm, MachineState.IDLE, *machine_steps(StepName.CALLED_HOME, first_s=180))
-    trail = told(at_work)
+    trail = trail_of(at_work)
     assert (trail["standing"], trail["runner_id"], trail["machine"]) == ("withheld", None, None)
 
 
@@ -205,10 +205,10 @@ def test_a_job_that_is_not_pending_yet_and_an_unusable_gitlab_are_said() -> None
     first = at_work.job(2)
     retry = replace(first, key=key(1))
     at_work.jobs.mark_on_demand(retry, Step(at=AT, name=StepName.RETRY, retry_of=2), at=AT)
-    assert told(at_work)["standing"] == "created"
+    assert trail_of(at_work)["standing"] == "created"
     at_work.fleet.note_trouble(TROUBLE)
-    assert told(at_work, "2")["standing"] == "gitlab_unusable"
-    unknown = told(at_work, "9")
+    assert trail_of(at_work, "2")["standing"] == "gitlab_unusable"
+    unknown = trail_of(at_work, "9")
     assert unknown["checks"][0] == TROUBLE.do
     assert TROUBLE.says in unknown["says"]
 
@@ -217,7 +217,7 @@ def test_a_job_that_is_not_pending_yet_and_an_unusable_gitlab_are_said() -> None
 
 
 def runner_of(at_work: AtWork) -> tuple[str | None, str | None]:
-    trail = told(at_work)
+    trail = trail_of(at_work)
     return trail["runner_id"], trail["machine"]
 
 
@@ -244,7 +244,7 @@ def test_the_runner_that_took_it_goes_before_the_one_that_was_launched_for_it() 
     assert runner_of(at_work) == (other.id, "i-2")
     at_work.advance(at_work.job(2), "canceled", at=AT)
     at_work.runner(3, for_job=key(2))
-    assert told(at_work, "2")["runner_id"] is None  # it is over
+    assert trail_of(at_work, "2")["runner_id"] is None  # it is over
 
 
 # Which job is meant
@@ -342,10 +342,10 @@ def test_a_job_that_needs_no_webhook_has_no_check(status: str) -> None:
 
 def test_a_job_that_was_cancelled_while_it_ran_had_a_webhook() -> None:
     at_work = with_gitlab_job(status="canceled", started_at=AT)
-    assert told_unknown(at_work)["checks"]
+    assert unknown_of(at_work)["checks"]
 
 
-def told_unknown(at_work: AtWork) -> dict[str, Any]:
+def unknown_of(at_work: AtWork) -> dict[str, Any]:
     result = at_work.run("explain", "acme/demo#9", "--json", env=TOKEN)
     unknown: dict[str, Any] = json.loads(result.stdout)
     return unknown
@@ -365,7 +365,7 @@ def test_a_gitlab_that_cannot_be_asked_is_not_a_hidden_project(
 ) -> None:
     at_work = with_gitlab_job()
     at_work.gitlab.failing[call] = error
-    assert told_unknown(at_work)["says"].endswith(f"; {error}")
+    assert unknown_of(at_work)["says"].endswith(f"; {error}")
 
 
 def test_the_token_is_the_environments_else_the_fleets() -> None:

@@ -150,14 +150,16 @@ def test_names_from_outside_are_neither_markup_nor_orders() -> None:
 
 def test_every_command_prints_json_for_programs() -> None:
     stack = at_work()
-    told = {
+    answers = {
         name: json.loads(stack.run(name, "--since", "7d", "--json").stdout)
         for name in ("jobs", "runners", "cost", "waits")
     }
-    assert [job["job_id"] for job in told["jobs"]["jobs"]][:2] == [9876543210, 70]
-    assert told["runners"]["states"] == {"in_flight": 1}
-    assert told["cost"]["usd"] == pytest.approx(sum(each["usd"] for each in told["cost"]["lines"]))
-    assert [hop["hop"] for hop in told["waits"]["lines"][0]["hops"]] == [
+    assert [job["job_id"] for job in answers["jobs"]["jobs"]][:2] == [9876543210, 70]
+    assert answers["runners"]["states"] == {"in_flight": 1}
+    assert answers["cost"]["usd"] == pytest.approx(
+        sum(each["usd"] for each in answers["cost"]["lines"])
+    )
+    assert [hop["hop"] for hop in answers["waits"]["lines"][0]["hops"]] == [
         *("webhook", "route", "launch", "boot", "take")
     ]
 

@@ -20,8 +20,8 @@ OWN = f"example.com/team/own@sha256:{'a' * 64}"
 ELF = b"\x7fELF" + bytes(14)
 
 
-def sources(given: Mapping[str, Path]) -> ImageSources:
-    files = {name: path.read_bytes() for name, path in given.items()}
+def sources(binaries: Mapping[str, Path]) -> ImageSources:
+    files = {name: path.read_bytes() for name, path in binaries.items()}
     return ImageSources(files={"Dockerfile": b"FROM scratch"} | files)
 
 

@@ -48,6 +48,6 @@ def test_what_a_pipe_gets_is_a_valid_file(tmp_path: Path) -> None:
     plain, as_json = run(str(path)), run(str(path), "--json")
     (pool,) = read_config(plain.stdout).pools
     assert (pool.name, pool.ceiling, pool.docker.image) == ("one", 4, "alpine:3.20")
-    said = json.loads(as_json.stdout)
-    assert said["fleet_toml"] == plain.stdout
-    assert len(said["lines"]) == len(plain.stderr.splitlines()) - 1
+    answer = json.loads(as_json.stdout)
+    assert answer["fleet_toml"] == plain.stdout
+    assert len(answer["lines"]) == len(plain.stderr.splitlines()) - 1

@@ -37,18 +37,18 @@ class Account(FakeAws):
         more = dict.fromkeys(("quotas", "functions", "ec2"), self)
         return cast("Clients", SimpleNamespace(**(vars(known) | more)))
 
-    def get_service_quota(self, **asked: str) -> dict[str, Any]:
+    def get_service_quota(self, **request: str) -> dict[str, Any]:
         """A quota that the account never raised has no value of its own."""
-        self._called(asked["QuotaCode"])
+        self._called(request["QuotaCode"])
         raise refusal("NoSuchResourceException")
 
     def get_aws_default_service_quota(self, **_: str) -> dict[str, Any]:
         return {"Quota": {"Value": float(self.vcpus)}}
 
-    def describe_subnets(self, **asked: Any) -> dict[str, Any]:
-        (vpc,) = asked["Filters"][0]["Values"]
-        found = [{"SubnetId": f"subnet-{zone}", "AvailabilityZone": zone} for zone in "ab"]
-        return {"Subnets": found if vpc == "vpc-1" else []}
+    def describe_subnets(self, **request: Any) -> dict[str, Any]:
+        (vpc,) = request["Filters"][0]["Values"]
+        subnets = [{"SubnetId": f"subnet-{zone}", "AvailabilityZone": zone} for zone in "ab"]
+        return {"Subnets": subnets if vpc == "vpc-1" else []}
 
 
 class Place(FakeAccounts):

@@ -106,7 +106,9 @@ def test_a_file_that_up_did_not_write_ends_no_process(text: str, tmp_path: Path)
 
 def test_chaos_lists_every_fault_and_runs_none() -> None:
     result = run("chaos", "--list")
-    assert [line.split()[0] for line in result.stdout.splitlines()] == [one.name for one in FAULTS]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [
+        fault.name for fault in FAULTS
+    ]
     unknown = run("chaos", "--fault", "sunshine")
     assert (unknown.exit_code, unknown.stdout, unknown.stderr.count("\n")) == (2, "", 1)
     assert FAULTS[0].name in unknown.stderr

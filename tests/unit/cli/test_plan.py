@@ -76,8 +76,8 @@ def test_all_that_plan_says(file: Path, screen: Callable[[str, str], None]) -> N
 def test_scripts_get_all_of_it(file: Path) -> None:
     assert file.exists()
     result = run(Stacks(vcpus=4), None, Session(), "--json")
-    told = json.loads(result.stdout)
-    assert told["stack"]["before"] is None
-    assert told["stack"]["after"] == sources_version()
-    assert [pool["word"] for pool in told["fleet"]["pools"]] == ["add"]
-    assert {short["quota"]["code"] for short in told["quotas"]} == {"L-1216C47A", "L-34B43A08"}
+    answer = json.loads(result.stdout)
+    assert answer["stack"]["before"] is None
+    assert answer["stack"]["after"] == sources_version()
+    assert [pool["word"] for pool in answer["fleet"]["pools"]] == ["add"]
+    assert {short["quota"]["code"] for short in answer["quotas"]} == {"L-1216C47A", "L-34B43A08"}

@@ -212,7 +212,7 @@ def test_back_offs_are_listed_by_place_while_they_last() -> None:
     }
     at_work.fleet.note_back_off("docker", held)
     (pool,) = view_of(at_work).pools
-    assert [(one.capacity, one.for_s) for one in pool.back_off] == [("b", 1.0), ("c", 5.0)]
+    assert [(place.capacity, place.for_s) for place in pool.back_off] == [("b", 1.0), ("c", 5.0)]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def refused(at_work: AtWork, pool: str = "docker") -> None:
 
 
 def stops_warm(at_work: AtWork, failures: int) -> None:
-    """The docker pool keeps a machine warm, and the last ones came to nothing."""
+    """The docker pool keeps a machine warm, and the last ones failed."""
     memory = WarmMemory(failures=failures, failed_at=AT, why="no Docker engine")
     assert at_work.fleet.note_warm_failure("docker", WarmMemory(), memory)
 
@@ -414,7 +414,7 @@ def aged(at_work: AtWork, seconds: float) -> None:
 
 
 def unheard(at_work: AtWork, jobs: int, *, webhooks: int = 0) -> None:
-    """Reconcile met these in GitLab's list; of others a webhook told."""
+    """Reconcile met these in GitLab's list; others had a webhook."""
     for number in range(webhooks):
         at_work.job(90 + number, waits_s=50)
     for number in range(1, jobs + 1):
@@ -600,7 +600,7 @@ def test_problems_are_listed_from_the_outside_in() -> None:
     bury(at_work, "expiries", "events", "lambda", "ec2")
     hook(at_work, "project:7", healthy=False)
     hook(at_work, "group:42", healthy=False)
-    assert [(one.kind.value, one.example) for one in view_of(at_work).problems] == [
+    assert [(problem.kind.value, problem.example) for problem in view_of(at_work).problems] == [
         ("webhook_unhealthy", "group:42"),
         ("webhook_unhealthy", "project:7"),
         ("dead_demands", "ec2"),
@@ -613,7 +613,7 @@ def test_problems_are_listed_from_the_outside_in() -> None:
         ("boot_late", "rf-node-000000000002"),
         ("no_pool", "9"),
     ]
-    queues = {one.name: (one.messages, one.dead) for one in view_of(at_work).queues}
+    queues = {queue.name: (queue.messages, queue.dead) for queue in view_of(at_work).queues}
     assert queues == {"ec2": (0, 2), "lambda": (0, 2), "events": (0, 2), "expiries": (0, 2)}
 
 
@@ -624,7 +624,10 @@ def test_problems_are_those_of_every_open_job_however_few_are_shown() -> None:
     unpooled(at_work, 400, 900, 500)
     gives_up(at_work, 4, waits_s=800)
     view = view_of(at_work)
-    assert [(one.kind, one.count) for one in view.problems] == [("given_up", 1), ("no_pool", 3)]
+    assert [(problem.kind, problem.count) for problem in view.problems] == [
+        ("given_up", 1),
+        ("no_pool", 3),
+    ]
     assert len(view.jobs) == 20
     assert view_of(at_work, 1).problems == view.problems
 

@@ -151,14 +151,14 @@ def test_each_claim_holds_or_does_not_or_cannot_be_seen(
     where: str, accounts: FakeAccounts, claim: str, holds: bool | None
 ) -> None:
     config = read_config(FLEET.replace("group:42", where).replace("idle", "# idle"))
-    found = [one.holds for one in check_token(config, accounts, AT) if claim in one.claim]
-    assert found == [holds]
+    answers = [check.holds for check in check_token(config, accounts, AT) if claim in check.claim]
+    assert answers == [holds]
 
 
 def test_json_has_the_problems_or_what_the_file_is(file: Path) -> None:
     good = AtWork().run("validate", str(file), "--json")
-    said = json.loads(good.stdout)
-    assert (good.exit_code, said["pools"], said["problems"]) == (0, ["docker"], [])
+    answer = json.loads(good.stdout)
+    assert (good.exit_code, answer["pools"], answer["problems"]) == (0, ["docker"], [])
     file.write_text(FLEET.replace("ceiling = 5", "ceiling = 0"))
     bad = AtWork().run("validate", str(file), "--json")
     (problem,) = json.loads(bad.stdout)["problems"]

@@ -154,13 +154,13 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
     fake.answers("GET", "/groups/42/hooks/5", HOOK)
     shell.run("list")  # those of the fleet; one of them is off
     shell.run("test", *group, "--url", "https://other.example.com")  # not the fleet's
-    said = {"message": "Hook executed successfully but returned HTTP 401"}
+    refusal = {"message": "Hook executed successfully but returned HTTP 401"}
     shell.run("test", *group, "--url", "https://nowhere.example.com")
     shell.run("rotate", *group, "--url", "https://nowhere.example.com")
     shell.hears_after = None
     shell.clock.go(60)
     shell.run("test", *group)  # without a word from the fleet
-    fake.answers("POST", "/groups/42/hooks/5/test/job_events", said, status=422)
+    fake.answers("POST", "/groups/42/hooks/5/test/job_events", refusal, status=422)
     shell.run("test", *group)
     shell.run("test", *group)
     fake.answers("DELETE", "/groups/42/hooks/5", status=204)
@@ -179,12 +179,12 @@ def test_all_that_webhook_says(shell: Shell, screen: Callable[[str, str], None])
         fake.refuses("GET", f"/groups/closed-{status}", status)
         shell.run("register", "--group", f"closed-{status}")
     text = str(shell.session)
-    secrets = [one for by_hook in shell.store.by_hook.values() for one in by_hook.signing]
-    secrets += [one for by_hook in shell.store.by_hook.values() for one in by_hook.tokens]
+    secrets = [secret for by_hook in shell.store.by_hook.values() for secret in by_hook.signing]
+    secrets += [secret for by_hook in shell.store.by_hook.values() for secret in by_hook.tokens]
     assert len(secrets) == 3  # the group's are gone
-    assert not [one for one in (*secrets, "glpat-hidden") if one in text]
+    assert not [secret for secret in (*secrets, "glpat-hidden") if secret in text]
     assert [hook.scope for hook in shell.recorded] == [PROJECT]  # what failed is not recorded
-    assert [one.project_id for one in shell.rows.watched(shell.instance)] == [77]
+    assert [row.project_id for row in shell.rows.watched(shell.instance)] == [77]
     screen("webhook", text)
 
 
@@ -196,7 +196,7 @@ class TestRegister:
         shell.fake.answers("GET", "/groups/42/hooks", [])
         shell.fake.answers("POST", "/groups/42/hooks", made, status=201)
         shell.run("register", "--group", "acme", "--url", "https://hooks.example.com/")
-        assert shell.fake.asked[-1].body["url"] == "https://hooks.example.com/"
+        assert shell.fake.requests[-1].body["url"] == "https://hooks.example.com/"
         assert shell.recorded[-1].scope == GROUP
 
     @pytest.mark.parametrize("options", [[], ["--project", "a", "--group", "b"]])
@@ -208,7 +208,7 @@ class TestRegister:
         done = CliRunner().invoke(
             app, arguments, prog_name="runner-fleet", env=env
         )  # no stack in place of AWS
-        assert (done.exit_code, shell.fake.asked) == (2, [])
+        assert (done.exit_code, shell.fake.requests) == (2, [])
         assert "AWS" not in done.stderr
 
 
@@ -227,7 +227,7 @@ class TestRemove:
         assert shell.run("remove", "--project", "acme/demo").exit_code == 0
         assert [hook.scope for hook in shell.recorded] == [GROUP]
         assert shell.store.by_hook == {webhook_name(GROUP, URL): mine}
-        deleted = [one.path for one in shell.fake.asked if one.verb == "DELETE"]
+        deleted = [request.path for request in shell.fake.requests if request.verb == "DELETE"]
         assert deleted == ["/projects/77/hooks/5"]
 
     def test_what_gitlab_does_not_delete_keeps_its_secret(self, shell: Shell) -> None:
@@ -306,15 +306,15 @@ class TestTest:
             at_work.fake.answers("GET", "/groups/42/hooks/5/events", listed)
         done = at_work.run("test", "--group", "acme", "--json")
         hops = json.loads(done.stdout)["hops"]
-        found = [f"{hop['result']} {hop['hop']}" for hop in hops]
-        first = next(one for one in found if one.startswith(lost.partition(" ")[0]))
+        lines = [f"{hop['result']} {hop['hop']}" for hop in hops]
+        first = next(line for line in lines if line.startswith(lost.partition(" ")[0]))
         assert (done.exit_code, first) == (1, lost)
         assert lost.partition(" ")[2] in done.stderr
-        assert all("missing" not in one for one in found if lost.startswith("untried"))
+        assert all("missing" not in line for line in lines if lost.startswith("untried"))
 
     def test_a_bus_that_takes_no_event_is_a_hop_of_its_own(self, shell: Shell) -> None:
-        said = {"message": '{"accepted":false,"reason":"the fleet cannot take it now"}'}
-        at_work = self.shell_with_hook(shell, said, status=422)
+        refusal = {"message": '{"accepted":false,"reason":"the fleet cannot take it now"}'}
+        at_work = self.shell_with_hook(shell, refusal, status=422)
         done = at_work.run("test", "--group", "acme")
         assert (done.exit_code, "lost from webhook to bus" in done.stderr) == (1, True)
 
@@ -345,7 +345,7 @@ class TestAGroupAbove:
         shell.fake.answers("GET", "/groups/43/hooks", [])
         shell.fake.answers("GET", "/projects/77/groups", [{"id": 43}, {"id": 42}])
         assert shell.run("register", "--group", "acme").exit_code == 0
-        shell.fake.asked.clear()
+        shell.fake.requests.clear()
         return shell
 
     @pytest.mark.parametrize("scope", [("--project", "acme/demo"), ("--group", "acme/sub")])
@@ -355,11 +355,11 @@ class TestAGroupAbove:
             done = covered.run("register", *scope, "--json")
             assert (done.exit_code, json.loads(done.stdout)["scope"]) == (0, "group:42")
         assert "brings the jobs of" in covered.run("register", *scope).stdout
-        assert {asked.verb for asked in covered.fake.asked} == {"GET"}
+        assert {request.verb for request in covered.fake.requests} == {"GET"}
         assert [hook.scope for hook in covered.recorded] == [GROUP]
         for command in ("test", "rotate"):
             assert "brings the jobs of" in covered.run(command, *scope).stderr
-        watched = [one.project_id for one in covered.rows.watched(covered.instance)]
+        watched = [row.project_id for row in covered.rows.watched(covered.instance)]
         assert watched == ([77] if scope[0] == "--project" else [])
 
     @pytest.mark.parametrize("status", [403, 404])
@@ -402,7 +402,7 @@ def test_gitlab_and_its_token_are_the_fleet_s_where_none_is_given(shell: Shell) 
         app, ["webhook", "list", "--group", "acme"], prog_name="runner-fleet", obj=world, env=env
     )
     assert done.exit_code == 0
-    assert {asked.token for asked in shell.fake.asked} == {"glpat-own"}
+    assert {request.token for request in shell.fake.requests} == {"glpat-own"}
 
 
 def test_a_fleet_without_a_webhook_is_a_problem(shell: Shell) -> None:

@@ -99,14 +99,14 @@ def test_no_id_is_broken_and_no_line_is_too_long(name: str, width: int) -> None:
     console = Console(file=out, width=width, color_system=None, highlight=False, _environ={})
     console.print(draw(at_work().deployed, width))
     text = out.getvalue()
-    assert [one for one in ids if one not in text] == [], text
+    assert [name for name in ids if name not in text] == [], text
     assert max(map(len, text.splitlines())) <= width, text
 
 
 @pytest.mark.parametrize(
     ("command", "wanted"),
     [
-        *((one, RUNNER) for one in ("status", "runners", f"explain {JOB}", "pool acts")),
+        *((command, RUNNER) for command in ("status", "runners", f"explain {JOB}", "pool acts")),
         ("jobs", PROJECT),
         ("cost --by job", f"{PROJECT}#{JOB - 1}"),
         ("waits", str(JOB - 1)),
@@ -139,9 +139,9 @@ def test_a_demo_is_read_whole_on_a_small_terminal() -> None:
         "pool": "node",
     }
     failed = replace(job, name="fails", status="failed", reason="script_failure", **gone)
-    nobody = replace(job, name="served-by-nobody", pool=None, machine=None, reason="no_pool")
+    unserved = replace(job, name="served-by-nobody", pool=None, machine=None, reason="no_pool")
     out = StringIO()
-    Console(file=out, width=80, color_system=None).print(demo.drawn((job, failed, nobody), 80))
+    Console(file=out, width=80, color_system=None).print(demo.drawn((job, failed, unserved), 80))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text

@@ -101,8 +101,8 @@ def test_windows_open_and_close_as_the_clock_on_the_wall_shows_it(zone: str) -> 
             for weekday in (None, day_of_change, (day_of_change + 6) % 7):
                 idle = config(hours, zone, weekday)
                 held = [opened for day, opened in by_day if weekday in {None, day}]
-                asked = {at for window in held for edge in window for at in (edge - MINUTE, edge)}
-                asked |= {change + n * timedelta(minutes=15) for n in range(-8, 16)}
-                for at in (near for near in asked if abs(near - change) < 1.5 * DAY):
+                moments = {at for window in held for edge in window for at in (edge - MINUTE, edge)}
+                moments |= {change + n * timedelta(minutes=15) for n in range(-8, 16)}
+                for at in (near for near in moments if abs(near - change) < 1.5 * DAY):
                     is_open = any(opened <= at < closed for opened, closed in held)
                     assert idle_target(idle, at) == is_open, (zone, hours, weekday, at)

@@ -144,8 +144,8 @@ def test_another_python_of_the_functions_version_compiles(
         expected: tuple[str, ...] = (str(program(folder, "python3.99", says)),)
     else:
         order = "run --no-project --quiet --python 3.99 python"
-        asked = f'[ "$1 $2 $3 $4 $5 $6" = "{order}" ] || exit 2; shift 6'
-        uv = program(folder, "uv" if "PATH" in place else "other", f"{asked}; {says}")
+        check = f'[ "$1 $2 $3 $4 $5 $6" = "{order}" ] || exit 2; shift 6'
+        uv = program(folder, "uv" if "PATH" in place else "other", f"{check}; {says}")
         monkeypatch.setenv("UV", "" if "PATH" in place else str(uv))
         expected = (str(uv), *order.split())
     python = python_of((3, 99))

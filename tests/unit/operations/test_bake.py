@@ -57,7 +57,7 @@ def test_a_baked_image_is_launched_from_then_on() -> None:
     assert baked == Baked(machine_image="ami-0123456789abcdef0", parameter=PARAMETER)
     assert [line for line in lines if "building" in line] == ["machine image: building"]
     assert {"ParameterKey": "MachineImage", "ParameterValue": PARAMETER} in aws.updated
-    assert "demo-bake-x86-64" in aws.asked
+    assert "demo-bake-x86-64" in aws.described
 
 
 @pytest.mark.parametrize("status", ["FAILED", "CANCELLED"])

@@ -43,7 +43,7 @@ def test_a_first_deployment_uploads_makes_the_stack_and_waits() -> None:
     assert (done.word, dict(done.outputs)) == ("created", aws.outputs)
     assert aws.calls[-2:] == ["create_stack", "stack_create_complete"]
     assert aws.paces == [{"Delay": 0.5, "MaxAttempts": 360}]
-    assert (aws.request["StackName"], set(aws.asked)) == ("demo", {"demo"})
+    assert (aws.request["StackName"], set(aws.described)) == ("demo", {"demo"})
     assert aws.request["Capabilities"] == ["CAPABILITY_IAM"]
     parameters = keys(aws.updated)
     assert set(parameters) == OURS | {"LogDays"}
@@ -196,7 +196,7 @@ def test_a_name_that_no_stack_can_have_is_refused(name: str, bucket: str | None,
     aws = FakeAws()
     with pytest.raises(Refused, match=says):
         check_deployment(aws.clients(), Deployment(stack=name, bucket=bucket))
-    assert aws.asked == []
+    assert aws.described == []
 
 
 @pytest.mark.parametrize("name", ["d", "Demo-1", "d" * 32, "my-default", "paws"])
@@ -219,7 +219,7 @@ def test_a_parameter_that_the_template_does_not_take_is_refused(name: str, hint:
             aws.clients(), Deployment(stack="demo", parameters={"LogDays": "7", name: "7"})
         )
     assert str(refused.value) == f"the template has no parameter {hint}"
-    assert aws.asked == []
+    assert aws.described == []
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_value_that_the_template_does_not_take_is_refused(
     aws = FakeAws()
     with pytest.raises(Refused, match=says):
         check_deployment(aws.clients(), Deployment(stack="demo", parameters={name: value}))
-    assert aws.asked == []
+    assert aws.described == []
 
 
 @pytest.mark.parametrize("text", ["300.1.1.1/8", "gitlab.com", "34.74.90.65/28", "10.0.0.0/8;"])
@@ -250,7 +250,7 @@ def test_networks_that_are_none_are_refused_before_anything_is_built(text: str) 
         check_deployment(
             aws.clients(), Deployment(stack="demo", parameters={"AllowedSources": text})
         )
-    assert aws.asked == []
+    assert aws.described == []
 
 
 def test_credentials_that_do_not_do_are_seen_before_anything_is_built() -> None:

@@ -46,7 +46,7 @@ def aws_with(**changes: str | None) -> FakeAws:
 def test_a_fleet_is_found_by_its_stacks_outputs() -> None:
     aws = aws_with()
     deployed = find("fleet-a", aws.clients())
-    assert aws.asked == ["fleet-a"]
+    assert aws.described == ["fleet-a"]
     assert (deployed.stack, deployed.table.name) == ("fleet-a", "fleet-a-ledger")
     assert deployed.mail.name == "fleet-a-mailboxes"
     assert (deployed.gitlab_secret, deployed.pool_secret_prefix) == (
@@ -93,7 +93,7 @@ def test_no_stack_is_none_and_no_name_is_refused() -> None:
     assert find_stack(aws.clients(), "nowhere") is None
     with pytest.raises(Refused, match="--stack"):
         find_stack(aws.clients(), "")
-    assert aws.asked == ["nowhere"]
+    assert aws.described == ["nowhere"]
 
 
 @pytest.mark.parametrize(("code", "kind"), [("Throttling", Transient), ("AccessDenied", Refused)])

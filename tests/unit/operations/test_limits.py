@@ -62,27 +62,27 @@ class Account:
 class _Calls:
     account: Account
 
-    def get_service_quota(self, **asked: str) -> dict[str, Any]:
+    def get_service_quota(self, **request: str) -> dict[str, Any]:
         self._asked("get_service_quota")
-        return {"Quota": {"Value": self.account.quotas[asked["QuotaCode"]]}}
+        return {"Quota": {"Value": self.account.quotas[request["QuotaCode"]]}}
 
     def get_account_settings(self) -> dict[str, Any]:
         self._asked("get_account_settings")
         return {"AccountLimit": {"ConcurrentExecutions": 100, "UnreservedConcurrentExecutions": 1}}
 
-    def get_metric_statistics(self, **asked: Any) -> dict[str, Any]:
+    def get_metric_statistics(self, **request: Any) -> dict[str, Any]:
         self._asked("get_metric_statistics")
-        named = {dimension["Name"]: dimension["Value"] for dimension in asked["Dimensions"]}
-        name = named.get("Class", asked["MetricName"])
+        named = {dimension["Name"]: dimension["Value"] for dimension in request["Dimensions"]}
+        name = named.get("Class", request["MetricName"])
         points = [{"Maximum": value} for value in (0.0, self.account.metrics.get(name))]
         return {"Datapoints": points if name in self.account.metrics else []}
 
-    def describe_instance_types(self, **asked: list[str]) -> dict[str, Any]:
+    def describe_instance_types(self, **request: list[str]) -> dict[str, Any]:
         self._asked("describe_instance_types")
         return {
             "InstanceTypes": [
                 {"InstanceType": name, "VCpuInfo": {"DefaultVCpus": 2}}
-                for name in asked["InstanceTypes"]
+                for name in request["InstanceTypes"]
             ]
         }
 

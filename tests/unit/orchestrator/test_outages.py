@@ -79,14 +79,16 @@ def test_a_goodbye_without_a_job_counts_while_gitlab_answers(
     assert scene.scale().launched == 1
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["AWS tells of it", "the sweep finds it"])
-def test_a_goodbye_without_a_job_counts_although_the_machine_is_gone_already(told: bool) -> None:
+@pytest.mark.parametrize("has_event", [True, False], ids=["an AWS event", "the sweep finds it"])
+def test_a_goodbye_without_a_job_counts_although_the_machine_is_gone_already(
+    has_event: bool,
+) -> None:
     """A machine powers off within seconds; the sweep comes once a minute."""
     scene = Scene()
     (runner,) = scene.launched(1)
     goes_unserved(scene, runner)
     scene.backend.die(runner.machine_id or "")
-    if told:
+    if has_event:
         scene.world.backends["ec2"] = scene.backend  # type: ignore[index]
         scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id or "")
     else:
@@ -95,7 +97,7 @@ def test_a_goodbye_without_a_job_counts_although_the_machine_is_gone_already(tol
     assert Reason.WENT_UNSERVED in {step.reason for step in scene.row(1).steps}
 
 
-# Covered by nobody
+# Covered by no runner
 
 
 def test_a_silent_machine_at_work_covers_no_other_job() -> None:
@@ -159,7 +161,7 @@ def test_what_one_launch_learned_of_a_place_the_next_one_of_the_round_knows() ->
 
 
 def cancelled_unseen(scene: Scene, *job_ids: int, project: int = 7) -> None:
-    """Jobs wait in the ledger that were cancelled in GitLab, and no webhook told of it."""
+    """Jobs wait in the ledger that were cancelled in GitLab, and no webhook reported it."""
     for job_id in job_ids:
         scene.waits(job_id, project_id=project)
         scene.gitlab.change(job_id, status="canceled")
@@ -198,15 +200,15 @@ def test_a_project_that_uses_up_all_calls_has_no_first_turn_the_next_minute() ->
 
 
 @pytest.mark.parametrize(
-    ("failure", "asked"), [(Transient(status=502), 3), (PAUSE, 1), (Refused(status=403), 8)]
+    ("failure", "calls"), [(Transient(status=502), 3), (PAUSE, 1), (Refused(status=403), 8)]
 )
-def test_looking_up_ends_when_gitlab_is_not_well(failure: FleetError, asked: int) -> None:
+def test_looking_up_ends_when_gitlab_is_not_well(failure: FleetError, calls: int) -> None:
     scene = watching(7)
     cancelled_unseen(scene, *range(1, 9))
     scene.gitlab.failing["job"] = failure
     scene.gitlab.calls.clear()
     assert scene.reconcile().looked_up == 0
-    assert scene.gitlab.calls.count("job") == asked
+    assert scene.gitlab.calls.count("job") == calls
 
 
 def test_of_a_huge_backlog_the_newest_are_read_and_the_older_ones_left_as_they_are() -> None:
@@ -245,7 +247,7 @@ def test_what_stands_before_gitlab_ends_no_working_machine(status: int, credenti
         scene.clock.go(301)
         assert scene.sweep().closed == 0
         assert scene.reconcile().looked_up == 0
-        assert ingress.asked
+        assert ingress.requests
     assert scene.backend.ended == []
     assert scene.only_runner.id == runner.id
     assert scene.job(1).status is JobStatus.RUNNING

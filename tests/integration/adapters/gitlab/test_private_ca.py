@@ -72,7 +72,7 @@ def test_without_it_the_error_names_the_setting_and_status_shows_it(site: Site) 
     assert "tls_ca_file" in trouble.do
     site.gitlab(witness=TroubleWatch(fleet, Clock()), way=Way(tls_ca=site.ca.pem)).version()
     assert fleet.troubles() == ()
-    assert len(site.fake.asked) == 1
+    assert len(site.fake.requests) == 1
 
 
 def test_another_authority_is_not_enough(site: Site, tmp_path: Path) -> None:

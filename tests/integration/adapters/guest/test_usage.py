@@ -24,13 +24,13 @@ def test_containers_count_with_the_most_that_was_seen_of_each(tmp_path: Path) ->
         {"build": container(3_000_000_000, 70, 30), "service": container(500_000_000, 50, 0)},
         {"service": {}},
     ]
-    asked = iter([*looks, {}])
+    answers = iter([*looks, {}])
     looks_left = len(looks) + 1
 
     def look() -> Mapping[str, Mapping[str, Any]]:
         nonlocal looks_left
         looks_left = max(0, looks_left - 1)
-        return next(asked, {})
+        return next(answers, {})
 
     with Meter(tmp_path, containers=look, every_s=0.01) as meter:
         eventually(lambda: looks_left == 0)

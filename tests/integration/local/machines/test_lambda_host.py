@@ -123,11 +123,11 @@ def test_beyond_the_limit_invocations_wait(shop: Shop) -> None:
 
 
 def test_an_unknown_function_is_a_service_exception(shop: Shop) -> None:
-    asked = Request(
+    request = Request(
         shop.host.url, data=b"{}", headers={"X-Amzn-Lambda-Function-Name": "is-not-there"}
     )
     with pytest.raises(HTTPError) as refused:
-        urlopen(asked, timeout=60)
+        urlopen(request, timeout=60)
     with refused.value as answer:
         body = json.load(answer)
     assert (answer.code, body["errorType"]) == (500, "ServiceException")

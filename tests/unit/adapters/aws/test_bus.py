@@ -69,12 +69,14 @@ def test_what_is_wrong_with_a_rule(
     state: str, targets: list[object] | None, fault: str | None
 ) -> None:
     with scripted("events") as (client, script):
-        asked = {"EventBusName": "fleet"}
-        script.add_response("describe_rule", {"State": state}, asked | {"Name": "fleet-JobPending"})
+        request = {"EventBusName": "fleet"}
+        script.add_response(
+            "describe_rule", {"State": state}, request | {"Name": "fleet-JobPending"}
+        )
         script.add_response(
             "list_targets_by_rule",
             {"Targets": targets} if targets else {},
-            asked | {"Rule": "fleet-JobPending"},
+            request | {"Rule": "fleet-JobPending"},
         )
         found_fault = fault_of_rule(client, "fleet", "fleet-JobPending")
     assert (found_fault or "").partition(":")[0] == (fault or "")

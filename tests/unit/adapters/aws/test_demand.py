@@ -70,8 +70,8 @@ class Queue:
     def changes(self, call: str, *batches: Iterable[dict[str, Any]]) -> None:
         """The next calls are for these messages."""
         for batch in batches:
-            asked = {"QueueUrl": URL, "Entries": list(batch)}
-            self.script.add_response(call, {"Successful": [], "Failed": []}, asked)
+            request = {"QueueUrl": URL, "Entries": list(batch)}
+            self.script.add_response(call, {"Successful": [], "Failed": []}, request)
 
 
 @pytest.fixture

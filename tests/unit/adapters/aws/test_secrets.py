@@ -48,8 +48,8 @@ class Site:
 
     def takes(self, value: object, name: str) -> None:
         """The next writing is of this."""
-        asked = {"SecretId": name, "SecretString": json.dumps(value)}
-        self.script.add_response("put_secret_value", {}, asked)
+        request = {"SecretId": name, "SecretString": json.dumps(value)}
+        self.script.add_response("put_secret_value", {}, request)
 
     def token(self, *, doubted: bool = False) -> str:
         """The secret token of the one webhook; empty without a webhook."""
@@ -254,8 +254,8 @@ def test_a_secret_is_written_and_made_where_there_is_none(site: Site) -> None:
     site.takes(pool(31), POOL)
     site.store.store_pool_token(POOL, PoolToken(runner_id=31, token="glrt-31"))
     site.fails(ABSENT, "put_secret_value")
-    asked = {"Name": GITLAB, "SecretString": '{"token": "glpat-1"}'}
-    site.script.add_response("create_secret", {}, asked)
+    request = {"Name": GITLAB, "SecretString": '{"token": "glpat-1"}'}
+    site.script.add_response("create_secret", {}, request)
     site.store.store_gitlab_token(GITLAB, "glpat-1")
 
 
@@ -264,8 +264,8 @@ def test_a_deletion_counts_at_once_also_of_what_was_deleted_before(
 ) -> None:
     site.holds(pool(31), POOL)
     site.store.pool_token(POOL)
-    asked = {"SecretId": POOL, "ForceDeleteWithoutRecovery": True}
-    site.script.add_response("delete_secret", {}, asked)
+    request = {"SecretId": POOL, "ForceDeleteWithoutRecovery": True}
+    site.script.add_response("delete_secret", {}, request)
     site.store.delete_pool_token(POOL)
     site.fails(ABSENT)
     with pytest.raises(Refused, match=ABSENT):

@@ -49,7 +49,7 @@ def test_pages_are_followed_on_the_address_we_were_given(caller: Caller) -> None
     caller.fake.answers("GET", "/runners", [{"id": 1}, {"id": 2}], headers=elsewhere)
     caller.fake.answers("GET", "/runners", [{"id": 3}])
     assert [each["id"] for each in caller.api.pages("/runners", status="online")] == [1, 2, 3]
-    first, second = caller.fake.asked
+    first, second = caller.fake.requests
     assert first.query == {"per_page": ["100"], "status": ["online"]}
     assert second.query == {"page": ["2"]}
 
@@ -62,7 +62,7 @@ def test_our_token_follows_a_redirect_on_the_same_host_only(
     caller.fake.answers("GET", "/version", status=302, headers={"Location": there})
     caller.fake.answers("GET", "/elsewhere", {"version": "1"})
     assert caller.api.get("/version") == {"version": "1"}
-    assert [asked.token for asked in caller.fake.asked] == [TOKEN, token]
+    assert [request.token for request in caller.fake.requests] == [TOKEN, token]
 
 
 def test_how_a_request_is_to_be_sent_is_heeded(caller: Caller) -> None:
@@ -70,7 +70,7 @@ def test_how_a_request_is_to_be_sent_is_heeded(caller: Caller) -> None:
     caller.fake.answers("GET", "/version", status=302, headers=there)
     with PacedSession(caller.allowance) as session:
         answer = session.get(f"{caller.fake.url}/api/v4/version", allow_redirects=False)
-    assert (answer.status_code, len(caller.fake.asked)) == (302, 1)
+    assert (answer.status_code, len(caller.fake.requests)) == (302, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_gitlabs_errors_as_ours(
     more = {} if kind is Transient or status in (401, 404) else {"words": words}
     assert error.facts == {"call": "GET /version", "status": status, **more}
     assert advice in str(error)
-    assert len(caller.fake.asked) == 1  # the caller decides whether to try again
+    assert len(caller.fake.requests) == 1  # the caller decides whether to try again
 
 
 def test_an_address_without_a_server() -> None:
@@ -111,7 +111,7 @@ def test_every_call_waits_as_long_as_gitlab_says(caller: Caller) -> None:
     assert caller.refusal().facts == {"status": 429, "retry_after_s": 20.0}
     caller.clock.go(5)
     assert caller.refusal().facts == {"retry_after_s": 15.0}
-    assert len(caller.fake.asked) == 1
+    assert len(caller.fake.requests) == 1
     caller.clock.go(15)
     assert caller.api.get("/version") == {"version": "19"}
 
@@ -136,7 +136,7 @@ def test_the_budget_counts_every_page(fake: FakeGitLab) -> None:
     fake.answers("GET", "/x", [{"id": 1}], headers=fake.following("/x"))
     with pytest.raises(Transient) as caught:
         list(caller.api.pages("/x"))
-    assert len(fake.asked) == 2
+    assert len(fake.requests) == 2
     assert caught.value.facts == {"retry_after_s": 30.0}
 
 

@@ -119,7 +119,7 @@ Ask = Callable[[GitLab], Any]
 
 
 @pytest.mark.parametrize(
-    ("asked", "body", "ask", "expected"),
+    ("line", "body", "ask", "expected"),
     [
         (f"GET {THIS}", JOB, lambda g: g.job(77, 90210), READ),
         (f"GET {THIS}", JOB | FAILED, lambda g: g.job(77, 90210), READ_FAILED),
@@ -144,9 +144,9 @@ Ask = Callable[[GitLab], Any]
     ],
 )  # fmt: skip
 def test_an_answer_is_read(
-    asked: str, body: Any, ask: Ask, *, expected: object, fake: FakeGitLab, gitlab: GitLab
+    line: str, body: Any, ask: Ask, *, expected: object, fake: FakeGitLab, gitlab: GitLab
 ) -> None:
-    verb, path = asked.split()
+    verb, path = line.split()
     fake.answers(verb, path, body, status=201 if verb == "POST" else 200)
     assert ask(gitlab) == expected
 
@@ -167,7 +167,7 @@ def test_what_gitlab_does_not_have_is_no_error(ask: Ask, expected: object, gitla
 
 
 @pytest.mark.parametrize(
-    ("asked", "body", "ask", "fields"),
+    ("line", "body", "ask", "fields"),
     [
         (f"GET {THIS}", JOB | {"id": "x", "tag_list": 7}, lambda g: g.job(77, 90210),
          ["id", "tag_list"]),
@@ -178,9 +178,9 @@ def test_what_gitlab_does_not_have_is_no_error(ask: Ask, expected: object, gitla
     ],
 )  # fmt: skip
 def test_an_answer_of_an_unknown_shape_is_no_answer(
-    asked: str, body: Any, ask: Ask, *, fields: list[str], fake: FakeGitLab, gitlab: GitLab
+    line: str, body: Any, ask: Ask, *, fields: list[str], fake: FakeGitLab, gitlab: GitLab
 ) -> None:
-    verb, path = asked.split()
+    verb, path = line.split()
     fake.answers(verb, path, body, status=201 if verb == "POST" else 200)
     with pytest.raises(Transient) as caught:
         ask(gitlab)
@@ -202,7 +202,7 @@ def test_pending_jobs_come_oldest_first_over_all_pages(
 ) -> None:
     fake.pages(path, [JOB | {"id": 9}, JOB | {"id": 8}], [JOB | {"id": 3}])
     assert [(job.id, job.project_id) for job in ask(gitlab)] == [(3, 77), (8, 77), (9, 77)]
-    assert fake.asked[0].query == {name: [value] for name, value in query.items()} | {
+    assert fake.requests[0].query == {name: [value] for name, value in query.items()} | {
         "per_page": ["100"]
     }
 
@@ -226,7 +226,7 @@ def test_a_page_of_jobs_that_is_not_needed_is_not_asked_for(
 ) -> None:
     fake.pages(path, [JOB | {"id": 9}, JOB | {"id": 8}], [JOB | {"id": 7}, JOB | {"id": 6}])
     assert [job.id for job in ask(gitlab, most)] == [9, 8, 7][:most][::-1]
-    assert len(fake.asked) == calls
+    assert len(fake.requests) == calls
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_page_that_fails_halfway_is_not_the_end_of_the_list(
     fake.refuses("GET", path, 502)
     with pytest.raises(Transient):
         ask(gitlab)
-    assert len(fake.asked) == 2
+    assert len(fake.requests) == 2
 
 
 def test_the_jobs_of_a_pipeline(fake: FakeGitLab, gitlab: GitLab) -> None:
@@ -269,7 +269,7 @@ def test_a_runners_job_has_its_project_where_its_list_has_it(
         ({"status": ["success"]}, gitlab.runner_jobs(31, status="success")),
     ):
         assert [(job.id, job.project_id) for job in jobs] == [(90210, project_id)]
-        assert fake.asked.pop(0).query == {"per_page": ["100"]} | query
+        assert fake.requests.pop(0).query == {"per_page": ["100"]} | query
 
 
 @pytest.mark.parametrize("status", ["canceled", "success", "failed"])
@@ -278,12 +278,12 @@ def test_a_cancel_is_forced_where_gitlab_would_wait_for_the_runner(
 ) -> None:
     fake.answers("POST", f"{THIS}/cancel", JOB | {"status": status}, status=201)
     assert gitlab.cancel_job(77, 90210).status == status
-    assert [asked.body for asked in fake.asked] == [{}]
+    assert [request.body for request in fake.requests] == [{}]
     fake.forget()
     fake.answers("POST", f"{THIS}/cancel", JOB | {"status": "canceling"}, status=201)
     fake.answers("POST", f"{THIS}/cancel", JOB | {"status": status}, status=201)
     assert gitlab.cancel_job(77, 90210).status == status
-    assert [asked.body for asked in fake.asked] == [{}, {"force": True}]
+    assert [request.body for request in fake.requests] == [{}, {"force": True}]
 
 
 def test_the_settings_of_a_runner_record(fake: FakeGitLab, gitlab: GitLab) -> None:
@@ -291,7 +291,7 @@ def test_the_settings_of_a_runner_record(fake: FakeGitLab, gitlab: GitLab) -> No
     assert "hidden" not in repr(gitlab.create_runner(RUNNER))
     fake.answers("PUT", "/runners/31", {"id": 31})
     gitlab.update_runner(31, RUNNER)
-    created, updated = (asked.body for asked in fake.asked)
+    created, updated = (request.body for request in fake.requests)
     assert updated == {
         "description": "rf-docker-0123456789ab",
         "tag_list": ["docker", "ec2"],
@@ -303,7 +303,7 @@ def test_the_settings_of_a_runner_record(fake: FakeGitLab, gitlab: GitLab) -> No
     }
     assert created == updated | {"runner_type": "group_type", "group_id": 42}
     gitlab.update_runner(31, replace(RUNNER, protected_only=True))
-    assert fake.asked[-1].body["access_level"] == "ref_protected"
+    assert fake.requests[-1].body["access_level"] == "ref_protected"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_runner_records_of_others_than_groups(
 ) -> None:
     fake.answers("POST", "/user/runners", MADE, status=201)
     gitlab.create_runner(NewRunner(kind=kind, owner_id=owner_id, description="d", tags=()))
-    body = fake.asked[0].body
+    body = fake.requests[0].body
     assert {name: body[name] for name in body if name.endswith("_id")} == owner
     assert "maximum_timeout" not in body
 
@@ -323,7 +323,7 @@ def test_runner_records_of_others_than_groups(
 def test_a_runner_record_is_deleted(fake: FakeGitLab, gitlab: GitLab) -> None:
     fake.answers("DELETE", "/runners/31", status=204)
     gitlab.delete_runner(31)
-    assert len(fake.asked) == 1
+    assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -345,13 +345,13 @@ def test_runner_records_by_description(
     assert gitlab.runners_described("rf-", kind=kind, owner_id=owner_id) == [
         GitLabRunner(id=1, description="rf-docker-1", status="online", paused=True)
     ]
-    assert fake.asked[0].query.get("type") == ([kind] if kind else None)
+    assert fake.requests[0].query.get("type") == ([kind] if kind else None)
 
 
 def test_presence_uses_one_system_id(fake: FakeGitLab, gitlab: GitLab) -> None:
     fake.answers("POST", "/runners/verify", {"id": 31, "token": "glrt-1"})
     assert gitlab.verify_runner("glrt-1") is None
-    assert fake.asked[0].body == {"token": "glrt-1", "system_id": SYSTEM_ID}
+    assert fake.requests[0].body == {"token": "glrt-1", "system_id": SYSTEM_ID}
 
 
 def test_the_projects_of_a_group_and_its_subgroups_are_read_as_they_are_wanted(
@@ -359,10 +359,10 @@ def test_the_projects_of_a_group_and_its_subgroups_are_read_as_they_are_wanted(
 ) -> None:
     fake.pages("/groups/acme%2Fplatform/projects", [PROJECT], [PROJECT | {"id": 78}])
     projects = gitlab.group_projects("acme/platform")
-    assert (next(projects), len(fake.asked)) == (READ_PROJECT, 1)
+    assert (next(projects), len(fake.requests)) == (READ_PROJECT, 1)
     assert [project.id for project in projects] == [78]
     wanted = {"include_subgroups": "True", "archived": "False", "simple": "True"}
-    assert fake.asked[0].query == {
+    assert fake.requests[0].query == {
         name: [value]
         for name, value in (wanted | {"order_by": "id", "sort": "asc", "per_page": "100"}).items()
     }
@@ -388,7 +388,7 @@ def test_the_role_in_a_group_on_whichever_page_it_is(
 ) -> None:
     fake.pages("/groups", [{"id": 42}], [{"id": 43}])
     assert gitlab.has_group(group_id, role=50) is has
-    assert fake.asked[0].query["min_access_level"] == ["50"]
+    assert fake.requests[0].query["min_access_level"] == ["50"]
 
 
 @pytest.mark.parametrize(

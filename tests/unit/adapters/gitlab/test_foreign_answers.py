@@ -176,7 +176,7 @@ def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None
     """It would arrive as a read, or bring its body to a login page."""
     there = {"Location": f"{fake.url}/sso?secret=1"}
     error = outcome(fake, verb, foreign(308, "", there))
-    assert (type(error), len(fake.asked)) == (Transient, 1)
+    assert (type(error), len(fake.requests)) == (Transient, 1)
     assert "to=http://127.0.0.1" in str(error)
     assert "secret" not in str(error)
 
@@ -185,7 +185,7 @@ def test_a_write_does_not_follow_a_redirect(verb: str, fake: FakeGitLab) -> None
 def test_a_read_that_is_sent_to_another_address_says_so(to: str, fake: FakeGitLab) -> None:
     """Reads that work would hide that writes do not."""
     error = outcome(fake, "version", foreign(301, "", {"Location": f"{to}/api/v4/version"}))
-    assert (type(error), len(fake.asked)) == (Transient, 1)
+    assert (type(error), len(fake.requests)) == (Transient, 1)
     assert "the address that it redirects to (" in str(error)
     assert f"to={to}" in str(error)
 
@@ -204,7 +204,7 @@ def test_every_call_is_counted(name: str, fake: FakeGitLab) -> None:
     allowance.take()
     with pytest.raises(Transient, match="used up"):
         CALLS[name](GitLab(fake.url, "glpat-1", allowance=allowance))
-    assert fake.asked == []
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ class Store:
     @property
     def changes(self) -> list[tuple[str, str]]:
         """What GitLab was asked to change."""
-        return [(asked.verb, asked.path) for asked in self.fake.asked if asked.verb != "GET"]
+        return [
+            (request.verb, request.path) for request in self.fake.requests if request.verb != "GET"
+        ]
 
 
 class Site:
@@ -120,7 +122,9 @@ class Site:
 
     def sent(self) -> list[dict[str, Any]]:
         """The secrets that GitLab was given."""
-        bodies = [asked.body for asked in self.fake.asked if asked.verb != "GET" and asked.body]
+        bodies = [
+            request.body for request in self.fake.requests if request.verb != "GET" and request.body
+        ]
         return [{k: v for k, v in body.items() if k.endswith("token")} for body in bodies]
 
 
@@ -165,7 +169,7 @@ def test_a_hook_with_a_template_or_headers_is_corrected(custom: dict[str, Any], 
     site.has(hook(**SIGNED, **custom), signing=(OLD,))
     site.saves(SIGNED)
     assert site.register() == ("signing-token", True)
-    (sent,) = (request.body for request in site.fake.asked if request.verb == "PUT")
+    (sent,) = (request.body for request in site.fake.requests if request.verb == "PUT")
     assert sent["custom_webhook_template"] == ""
     assert ("custom_headers" in sent) is ("custom_headers" in custom)
     assert not sent.get("custom_headers")
@@ -333,4 +337,4 @@ def test_a_scope_by_its_path(
 def test_a_scope_is_either_a_project_or_a_group(owner: Any, site: Site) -> None:
     with pytest.raises(Refused, match="either"):
         scope_of(site.gitlab, **owner)
-    assert site.fake.asked == []
+    assert site.fake.requests == []

@@ -37,7 +37,7 @@ def test_only_gitlabs_own_answer_counts_and_no_token_goes_there(
         there = handler(event, CONTEXT)
     assert (here.answers, failure is None or failure in here.failure) == (failure is None, True)
     assert there == {"answers": here.answers, "failure": here.failure}
-    assert {asked.token for asked in gitlab.asked} == {None}
+    assert {request.token for request in gitlab.requests} == {None}
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_a_ref_of_gitlabs_own_is_not_asked_about(
     fake: FakeGitLab, gitlab: GitLab, ref: str
 ) -> None:
     assert gitlab.is_protected(77, ref, is_tag=False) is None
-    assert fake.asked == []
+    assert fake.requests == []
 
 
 @pytest.mark.parametrize("status", [200, 403, 404])
@@ -120,4 +120,4 @@ def test_an_answer_is_kept_for_a_minute(fake: FakeGitLab, gitlab: GitLab, clock:
         clock.go(seconds)
         answers.append(gitlab.is_protected(77, "main", is_tag=False))
     assert answers == [False, False, True]
-    assert len(fake.asked) == 2
+    assert len(fake.requests) == 2

@@ -128,10 +128,10 @@ class Deaf(FakePost):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked = 0
+        self.orders_read = 0
 
     def order(self) -> Order | None:
-        self.asked += 1
+        self.orders_read += 1
         raise Transient()
 
 
@@ -148,7 +148,7 @@ def test_the_last_report_asks_for_no_order_and_is_sent_once() -> None:
     post = Deaf()
     with reporter(post):
         pass
-    assert (post.asked, len(post.reports)) == (0, 1)
+    assert (post.orders_read, len(post.reports)) == (0, 1)
 
 
 def test_the_last_report_has_five_tries() -> None:

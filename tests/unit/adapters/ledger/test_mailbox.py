@@ -59,16 +59,16 @@ class Box:
     def holds(self, credential: Credential | None) -> None:
         """The next look finds this."""
         item = {"Item": marshalled(credential.item("lambda:rf-1", CIPHER))} if credential else {}
-        asked = {"TableName": "mailboxes", "Key": KEY, "ConsistentRead": True}
-        self.script.add_response("get_item", item, asked)
+        request = {"TableName": "mailboxes", "Key": KEY, "ConsistentRead": True}
+        self.script.add_response("get_item", item, request)
 
     def deletes(self, credential: Credential | None, *, tries: int = 1) -> None:
         """The next deletion takes this away, and needed so many tries."""
         answer: dict[str, Any] = {"ResponseMetadata": {"RetryAttempts": tries - 1}}
         if credential:
             answer["Attributes"] = marshalled(credential.item("lambda:rf-1", CIPHER))
-        asked = {"TableName": "mailboxes", "Key": KEY, "ReturnValues": "ALL_OLD"}
-        self.script.add_response("delete_item", answer, asked)
+        request = {"TableName": "mailboxes", "Key": KEY, "ReturnValues": "ALL_OLD"}
+        self.script.add_response("delete_item", answer, request)
 
 
 @pytest.fixture

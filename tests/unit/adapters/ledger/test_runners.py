@@ -35,14 +35,14 @@ def test_all_are_reserved_that_there_is_room_for(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "ceiling", "asked", "got"),
+    ("before", "ceiling", "wanted", "got"),
     [(3, 5, 2, 2), (3, 5, 3, 0), (0, 2, 2, 2), (0, 1, 2, 0), (0, 0, 2, 0)],
 )
 def test_a_pool_never_grows_above_the_ceiling(
-    before: int, ceiling: int, asked: int, got: int, ledger: Ledger
+    before: int, ceiling: int, wanted: int, got: int, ledger: Ledger
 ) -> None:
     ledger.reserve(*(named(n) for n in range(before)))
-    more = (named(n) for n in range(before, before + asked))
+    more = (named(n) for n in range(before, before + wanted))
     assert ledger.reserve(*more, ceiling=ceiling, version=1 if before else 0) == got
     assert ledger.in_use == before + got == len(ledger.rows.live("docker"))
 

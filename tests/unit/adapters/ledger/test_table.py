@@ -172,9 +172,11 @@ class Ledger:
         self.pauses: list[float] = []
         self.table = Table(client, "ledger", pause=self.pauses.append)
 
-    def gets(self, *asked: str, shown: tuple[str, ...], unprocessed: tuple[str, ...] = ()) -> None:
+    def gets(
+        self, *sort_keys: str, shown: tuple[str, ...], unprocessed: tuple[str, ...] = ()
+    ) -> None:
         """The next reading of these sort keys of `a` brings some; some are left for later."""
-        keys = [stored("a", sk) for sk in asked]
+        keys = [stored("a", sk) for sk in sort_keys]
         unread = {
             "ledger": {"Keys": [stored("a", sk) for sk in unprocessed], "ConsistentRead": True}
         }
@@ -187,12 +189,12 @@ class Ledger:
             {"RequestItems": {"ledger": {"Keys": keys, "ConsistentRead": True}}},
         )
 
-    def answers(self, *items: dict[str, Any], last: str | None = None, **asked: Any) -> None:
+    def answers(self, *items: dict[str, Any], last: str | None = None, **expected: Any) -> None:
         """The next page of a query."""
         answer: dict[str, Any] = {"Items": list(items)}
         if last:
             answer["LastEvaluatedKey"] = stored("a", last)
-        self.script.add_response("query", answer, {"TableName": "ledger"} | asked)
+        self.script.add_response("query", answer, {"TableName": "ledger"} | expected)
 
 
 @pytest.fixture
@@ -218,8 +220,8 @@ INDEX: dict[str, Any] = {
 
 
 def test_one_item_is_read_as_it_was_written_last(ledger: Ledger) -> None:
-    asked = {"TableName": "ledger", "Key": stored("a", "b"), "ConsistentRead": True}
-    ledger.script.add_response("get_item", {"Item": stored("a", "b", n=7)}, asked)
+    request = {"TableName": "ledger", "Key": stored("a", "b"), "ConsistentRead": True}
+    ledger.script.add_response("get_item", {"Item": stored("a", "b", n=7)}, request)
     assert ledger.table.get("a", "b") == {"pk": "a", "sk": "b", "n": 7}
 
 

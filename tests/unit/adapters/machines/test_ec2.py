@@ -89,13 +89,13 @@ def in_subnets(*subnets: str) -> PoolConfig:
     return pool(text + f"subnets = {json.dumps(subnets)}\n")
 
 
-def described(cloud: Cloud, *asked: str, **zones: str) -> None:
+def described(cloud: Cloud, *names: str, **zones: str) -> None:
     """EC2 tells the zones of these subnets when it is asked for all three, or for `asked`."""
     subnets = [
         {"SubnetId": f"subnet-0000000{n}", "AvailabilityZone": f"eu-central-1{z}"}
         for n, z in zones.items()
     ]
-    filters = {"Filters": [{"Name": "subnet-id", "Values": list(asked or THREE)}]}
+    filters = {"Filters": [{"Name": "subnet-id", "Values": list(names or THREE)}]}
     cloud.ec2.add_response("describe_subnets", {"Subnets": subnets}, filters)
 
 
@@ -157,8 +157,8 @@ def test_places_come_market_by_market_and_then_by_type(
 
 def templates(template: object, *overrides: dict[str, Any]) -> dict[str, Any]:
     """What CreateFleet is asked to launch from."""
-    asked = {"LaunchTemplateSpecification": template, "Overrides": list(overrides) or ANY}
-    return {"LaunchTemplateConfigs": [asked]}
+    configuration = {"LaunchTemplateSpecification": template, "Overrides": list(overrides) or ANY}
+    return {"LaunchTemplateConfigs": [configuration]}
 
 
 def test_one_call_asks_for_an_instant_fleet_of_one_market(cloud: Cloud) -> None:
@@ -224,8 +224,8 @@ def test_the_image_is_of_the_types_processor_or_the_pools_own(
     kind: str, more: str, override: dict[str, Any], cloud: Cloud
 ) -> None:
     own = pool(POOL.replace('"m7i.large", "m7a.large"', f'"{kind}"') + more)
-    asked = {"InstanceType": kind, "SubnetId": "subnet-1", **override}
-    cloud.gives("i-0", timed=True, **templates(ANY, asked))
+    wanted = {"InstanceType": kind, "SubnetId": "subnet-1", **override}
+    cloud.gives("i-0", timed=True, **templates(ANY, wanted))
     assert cloud.launch(1, of=own).launched
 
 
@@ -331,11 +331,11 @@ forgotten = pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "Unau
 
 def ends(cloud: Cloud, *machine_ids: str, code: str | None = None) -> None:
     """The next call is for these; it fails with this code."""
-    asked = {"InstanceIds": list(machine_ids)}
+    request = {"InstanceIds": list(machine_ids)}
     if code is None:
-        cloud.ec2.add_response("terminate_instances", {}, asked)
+        cloud.ec2.add_response("terminate_instances", {}, request)
     else:
-        cloud.ec2.add_client_error("terminate_instances", code, expected_params=asked)
+        cloud.ec2.add_client_error("terminate_instances", code, expected_params=request)
 
 
 def shows(cloud: Cloud, *machine_ids: str, **states: str) -> None:
@@ -346,8 +346,8 @@ def shows(cloud: Cloud, *machine_ids: str, **states: str) -> None:
     ]
     filters = [{"Name": "instance-id", "Values": list(machine_ids)}]
     answer = {"Reservations": [{"Instances": shown}]}
-    asked = {"Filters": filters, "MaxResults": 500}
-    cloud.ec2.add_response("describe_instances", answer, asked)
+    request = {"Filters": filters, "MaxResults": 500}
+    cloud.ec2.add_response("describe_instances", answer, request)
 
 
 def test_machines_are_ended_a_hundred_a_call_and_none_is_no_call(cloud: Cloud) -> None:
@@ -360,11 +360,11 @@ def test_machines_are_ended_a_hundred_a_call_and_none_is_no_call(cloud: Cloud) -
 
 @forgotten
 def test_a_machine_that_ec2_forgot_keeps_no_other_alive(code: str, cloud: Cloud) -> None:
-    asked = ("i-0", "i-1", "i-2", "i-3")
-    ends(cloud, *asked, code=code)
-    shows(cloud, *asked, i_0="running", i_2="stopped", i_3="terminated")
+    machine_ids = ("i-0", "i-1", "i-2", "i-3")
+    ends(cloud, *machine_ids, code=code)
+    shows(cloud, *machine_ids, i_0="running", i_2="stopped", i_3="terminated")
     ends(cloud, "i-0", "i-2")
-    cloud.backend.end(asked)
+    cloud.backend.end(machine_ids)
 
 
 @forgotten
@@ -415,7 +415,7 @@ def listed(cloud: Cloud, *pages: list[dict[str, Any]], **filters: str) -> None:
     named = {"tag:runner-fleet:stack": "fleet"} | {
         name.replace("_", "-"): value for name, value in filters.items()
     }
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "Filters": [{"Name": name, "Values": [value]} for name, value in named.items()],
         "MaxResults": 500,
     }
@@ -423,7 +423,7 @@ def listed(cloud: Cloud, *pages: list[dict[str, Any]], **filters: str) -> None:
         answer_: dict[str, Any] = {"Reservations": [{"Instances": [machine]} for machine in page]}
         more = {"NextToken": "more"}
         answer = answer_ | (more if number < len(pages) else {})
-        cloud.ec2.add_response("describe_instances", answer, asked | (more if number > 1 else {}))
+        cloud.ec2.add_response("describe_instances", answer, request | (more if number > 1 else {}))
 
 
 def test_machines_are_seen_on_all_pages_with_what_they_are_tagged(cloud: Cloud) -> None:

@@ -44,7 +44,7 @@ def timers() -> Iterator[Timers]:
     ],
 )
 def test_calls_the_sweep_once_with_the_launch_and_is_gone(at: datetime, timers: Timers) -> None:
-    asked = {
+    request = {
         "Name": "expire-0123456789ab",
         "GroupName": "fleet-expiry",
         "ScheduleExpression": "at(2026-11-21T09:00:00)",
@@ -59,7 +59,7 @@ def test_calls_the_sweep_once_with_the_launch_and_is_gone(at: datetime, timers: 
             "RetryPolicy": {"MaximumRetryAttempts": 10},
         },
     }
-    timers.script.add_response("create_schedule", {"ScheduleArn": "arn"}, asked)
+    timers.script.add_response("create_schedule", {"ScheduleArn": "arn"}, request)
     timers.expiry.schedule("0123456789ab", at)
 
 

@@ -25,18 +25,18 @@ def pool(**keys: Any) -> PoolConfig:
 
 
 def launch(
-    order: LaunchOrder = ORDER, *, of: PoolConfig | None = None, **asked: Any
+    order: LaunchOrder = ORDER, *, of: PoolConfig | None = None, **expected: Any
 ) -> LaunchResult:
     """What becomes of an order for one runner, for whose event Lambda is asked so."""
     event = {"runner_id": "rf-small-1", "mailbox": "lambda:rf-small-1:77", "until": AT.isoformat()}
     usual = {
         "FunctionName": "demo-runner-2gb",
         "InvocationType": "Event",
-        "Payload": json.dumps(event | asked.pop("event", {})).encode(),
+        "Payload": json.dumps(event | expected.pop("event", {})).encode(),
     }
     with scripted("lambda") as (client, script):
-        script.add_response("invoke", {"StatusCode": 202}, usual | asked)
-        isolates = "TenantId" in asked
+        script.add_response("invoke", {"StatusCode": 202}, usual | expected)
+        isolates = "TenantId" in expected
         backend = LambdaBackend(client, "demo-runner-", isolates=isolates, new_secret=lambda: "77")
         return backend.launch(of or pool(), order)
 

@@ -43,7 +43,7 @@ def test_one_order_has_runners_of_one_kind(
 
 
 @pytest.mark.parametrize(
-    ("on_demand", "ready", "asked"),
+    ("on_demand", "ready", "expected"),
     [
         pytest.param(False, (SPOT, ON_DEMAND), (SPOT, ON_DEMAND), id="any place"),
         pytest.param(True, (SPOT, ON_DEMAND), (ON_DEMAND,), id="a retry avoids spot"),
@@ -52,6 +52,8 @@ def test_one_order_has_runners_of_one_kind(
     ],
 )
 def test_a_retry_asks_for_on_demand_machines(
-    on_demand: bool, ready: tuple[CapacityPool, ...], asked: tuple[CapacityPool, ...]
+    on_demand: bool, ready: tuple[CapacityPool, ...], expected: tuple[CapacityPool, ...]
 ) -> None:
-    assert capacity_pools_for(Batch(jobs=(), project_id=None, on_demand=on_demand), ready) == asked
+    assert (
+        capacity_pools_for(Batch(jobs=(), project_id=None, on_demand=on_demand), ready) == expected
+    )

@@ -58,9 +58,9 @@ ASKED: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("back_off", "asked"), ASKED.values(), ids=ASKED)
-def test_decide_capacity(back_off: dict[str, BackOff], asked: str) -> None:
-    assert " ".join(map(str, decide_capacity(PLACES, back_off, NOON))) == asked
+@pytest.mark.parametrize(("back_off", "expected"), ASKED.values(), ids=ASKED)
+def test_decide_capacity(back_off: dict[str, BackOff], expected: str) -> None:
+    assert " ".join(map(str, decide_capacity(PLACES, back_off, NOON))) == expected
 
 
 @pytest.mark.parametrize(

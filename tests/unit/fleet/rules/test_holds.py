@@ -91,7 +91,7 @@ def test_of_many_holds_the_longest_unasked_ask() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "failure", "scope", "kind"),
+    ("credential_request", "failure", "scope", "kind"),
     [
         (RECORD, Transient(status=503), (None, None), "outage"),
         (RECORD, Transient(), (None, None), "outage"),
@@ -109,9 +109,12 @@ def test_of_many_holds_the_longest_unasked_ask() -> None:
     ],
 )
 def test_a_failure_holds_what_would_fail_as_it_did(
-    asked: CredentialRequest, failure: FleetError, scope: tuple[str | None, int | None], kind: str
+    credential_request: CredentialRequest,
+    failure: FleetError,
+    scope: tuple[str | None, int | None],
+    kind: str,
 ) -> None:
-    hold = hold_for(asked, failure, (), AT)
+    hold = hold_for(credential_request, failure, (), AT)
     assert (hold.scope, hold.kind, hold.since, hold.failures) == (scope, kind, AT, 1)
 
 

@@ -213,8 +213,8 @@ def test_an_event_of_a_machine_closes_only_what_another_source_shows_as_gone() -
 
 def test_a_plan_waits_asks_closes_or_drains_but_never_two_of_them() -> None:
     for facts, plan in plans():
-        asked = [plan.wait_s is not None, plan.ask, plan.close, plan.drain]
-        assert sum(asked) <= 1, facts
+        requests = [plan.wait_s is not None, plan.ask, plan.close, plan.drain]
+        assert sum(requests) <= 1, facts
         assert plan.close or not plan.relaunch, facts
 
 

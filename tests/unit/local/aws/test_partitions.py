@@ -79,7 +79,7 @@ KEY = {"TableName": "L", "Key": {"pk": {"S": "job"}}}
 
 
 @pytest.mark.parametrize(
-    ("action", "asked", "units"),
+    ("action", "fields", "units"),
     [
         pytest.param("UpdateItem", KEY, [1], id="one"),
         pytest.param("PutItem", {"TableName": "L", "Item": item()}, [1], id="a whole row"),
@@ -91,9 +91,9 @@ KEY = {"TableName": "L", "Key": {"pk": {"S": "job"}}}
     ],
 )  # fmt: skip
 def test_a_refused_write_costs_the_keys_that_it_names(
-    action: str, asked: dict[str, Any], units: list[float]
+    action: str, fields: dict[str, Any], units: list[float]
 ) -> None:
-    charges = list(units_of_refusal(action, json.dumps(asked).encode()))
+    charges = list(units_of_refusal(action, json.dumps(fields).encode()))
     assert [charge.units for charge in charges] == units
     assert {(charge.target, charge.key) for charge in charges} <= {("L", "job")}
 

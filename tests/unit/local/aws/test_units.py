@@ -44,7 +44,7 @@ def test_a_call_without_a_signature_is_named_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "asked", "size", "units"),
+    ("action", "body", "size", "units"),
     [
         pytest.param("GetItem", CONSISTENT, 10, 1, id="small and fresh"),
         pytest.param("GetItem", STALE, 10, 0.5, id="small and stale"),
@@ -53,16 +53,16 @@ def test_a_call_without_a_signature_is_named_so() -> None:
         pytest.param("UpdateItem", STALE, 9000, 0, id="a write reads nothing"),
     ],
 )
-def test_reads(action: str, asked: bytes, size: int, units: float) -> None:
-    assert read_units(action, asked, b" " * size) == units
+def test_reads(action: str, body: bytes, size: int, units: float) -> None:
+    assert read_units(action, body, b" " * size) == units
 
 
 def test_a_batch_pays_for_each_item_there_or_not() -> None:
     keys = [{"pk": {"S": name}, "sk": {"S": "job"}} for name in "abc"]
-    asked = json.dumps({"RequestItems": {"t": {"Keys": keys, "ConsistentRead": True}}}).encode()
+    request = json.dumps({"RequestItems": {"t": {"Keys": keys, "ConsistentRead": True}}}).encode()
     items = [{"pk": {"S": "a"}}, {"pk": {"S": "b" * 5000}}]
     answer = json.dumps({"Responses": {"t": items}}).encode()
-    assert read_units("BatchGetItem", asked, answer) == 1 + 2 + 1
+    assert read_units("BatchGetItem", request, answer) == 1 + 2 + 1
 
 
 @pytest.mark.parametrize(

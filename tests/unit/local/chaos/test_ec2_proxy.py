@@ -33,7 +33,7 @@ class Engine:
 
     status: int = 200
     body: bytes = b"<R><fleetInstanceSet>i-1</fleetInstanceSet><errorSet/></R>"
-    asked: list[tuple[dict[str, str], Fields]] = field(default_factory=list)
+    requests: list[tuple[dict[str, str], Fields]] = field(default_factory=list)
 
 
 class _Engine(Answerer):
@@ -42,7 +42,7 @@ class _Engine(Answerer):
     def do_POST(self) -> None:  # noqa: N802  the name http.server asks for
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.engine.asked.append((headers, read_fields(body)))
+        self.engine.requests.append((headers, read_fields(body)))
         self.answer(self.engine.status, self.engine.body, "text/xml")
 
 
@@ -80,7 +80,7 @@ def codes(answer: HttpAnswer) -> list[str | None]:
 def test_without_a_fault_a_call_passes_unchanged(scene: Scene) -> None:
     answer = scene.ask(LAUNCH)
     assert (answer.status, answer.body) == (200, scene.engine.body)
-    ((headers, fields),) = scene.engine.asked
+    ((headers, fields),) = scene.engine.requests
     assert fields == LAUNCH
     assert (headers["host"], headers["authorization"]) == ("ec2.signed", "signed")
     assert "connection" not in headers
@@ -115,7 +115,7 @@ def test_a_launch_without_a_place_never_reaches_the_engine(
     scene.proxy.fault = lambda _call: verdict
     answer = scene.ask(LAUNCH)
     assert (answer.status, codes(answer)) == (status, expected)
-    assert scene.engine.asked == []
+    assert scene.engine.requests == []
 
 
 def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
@@ -128,7 +128,7 @@ def test_what_is_left_is_asked_for_as_the_account_itself(scene: Scene) -> None:
     scene.proxy.fault = fault
     answer = scene.ask(LAUNCH)
     assert (calls[0].count, calls[0].overrides) == (3, (PLACE_A, PLACE_B))
-    ((headers, fields),) = scene.engine.asked
+    ((headers, fields),) = scene.engine.requests
     assert fields["TargetCapacitySpecification.TotalTargetCapacity"] == "2"
     assert fields["LaunchTemplateConfigs.1.Overrides.1.SubnetId"] == "subnet-b"
     assert "LaunchTemplateConfigs.1.Overrides.2.SubnetId" not in fields
@@ -160,7 +160,7 @@ def test_terminations_are_recorded_with_the_runners_at_work(scene: Scene) -> Non
         {1: "rf-1"},
         0,
     )
-    assert len(scene.engine.asked) == 1
+    assert len(scene.engine.requests) == 1
 
 
 SHOWN = (
