@@ -36,7 +36,7 @@ GITLAB_CALLS = (
 
 
 class BrittleTable(FakeTable):
-    """A ledger that can be told to fail at the call after so many more."""
+    """A ledger that fails after as many more calls as `fails_in` says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class LivingFleet:
     # What users and GitLab do
 
     def applies(self, text: str, *, leaving: tuple[str, ...] = ()) -> None:
-        """A new fleet.toml is in force; the runners of pools that leave are told to drain."""
+        """A new fleet.toml is in force; the runners of pools that leave drain."""
         world = self.scene.with_config(text, leaving=leaving)
         both = {"tests": self.scene.backend, "ec2": self.scene.backend}  # settle asks for EC2's
         self.scene.world = replace(world, backends=both)
@@ -150,12 +150,12 @@ class LivingFleet:
                 world.runners.drain(runner, Reason.SURPLUS, at=self.at)
 
     def failed_launches(self, job_id: int) -> int:
-        """How many runners that were made for a job came to nothing, whoever is to blame for it
-        but GitLab."""
+        """How many runners that were made for a job served none, unless GitLab is to blame."""
         made = [name for name, made_for in self.made_for.items() if made_for == key(job_id)]
         guests = [self.guests.get(f"m-{name}") for name in made]
         return sum(
-            one is None or one.mute or (one.job_id is None and not one.starved) for one in guests
+            guest is None or guest.mute or (guest.job_id is None and not guest.starved)
+            for guest in guests
         )
 
     def push(self, *, tags: tuple[str, ...] = ("docker",), project: int = 7, **facts: Any) -> int:
@@ -171,19 +171,19 @@ class LivingFleet:
             self._ends(job_id, "canceled")
 
     def forge(self) -> None:
-        """Somebody sends one event that is not true: of a job, a machine or an invocation."""
+        """A forger sends one event that is not true: of a job, a machine or an invocation."""
         numbers = [*self.scene.gitlab.jobs, self.count + 1]
         job_id = self.chance.choice(numbers)
         living = [runner for pool in self._pools() for runner in self.rows(pool)]
         victim = self.chance.choice(living) if living else {}
         status = self.chance.choice(["running", "success", "failed", "canceled"])
-        told = {
+        facts = {
             "project_id": self.chance.choice([7, 8, 9]),
             "runner_id": victim.get("gitlab_runner_id"),
             "runner_description": f"{victim['id']} (demo)" if victim else None,
         }
         guest = self.guests.get(victim.get("machine_id", ""))
-        forged: list[Callable[[], object]] = [self._delivery(job_id, status, told)]
+        forged: list[Callable[[], object]] = [self._delivery(job_id, status, facts)]
         if guest is not None and guest.state != "gone":
             forged += [
                 partial(self.scene.settle_machine, kind, guest.id)
@@ -192,48 +192,48 @@ class LivingFleet:
         self._later(0, self.chance.choice(forged))
 
     def down(self, is_down: bool) -> None:
-        """GitLab answers nobody, or does so again."""
+        """GitLab answers no call, or answers again."""
         self.gitlab_is_down = is_down
         failing = {name: Transient(status=500) for name in GITLAB_CALLS.split()}
         self.scene.gitlab.failing = failing if is_down else {}  # type: ignore[assignment]
 
     def unfinished(self) -> list[GitLabJob]:
         """The jobs that GitLab shows as waiting or running."""
-        return [one for one in self.scene.gitlab.jobs.values() if rank(one.status) < rank("failed")]
+        return [job for job in self.scene.gitlab.jobs.values() if rank(job.status) < rank("failed")]
 
     def _ends(self, job_id: int, status: str, **facts: Any) -> None:
         self.scene.gitlab.change(job_id, status=status, finished_at=self.at, **facts)
         self._tell(job_id, status, **facts)
 
     def _tell(self, job_id: int, status: str, **facts: Any) -> None:
-        """GitLab sends a webhook: it may be lost, late, or come twice."""
-        found = self.scene.gitlab.jobs[job_id]
-        told = {
-            "runner_id": found.runner_id,
-            "runner_description": found.runner_description,
+        """GitLab sends a webhook: it may be lost, late or doubled."""
+        job = self.scene.gitlab.jobs[job_id]
+        known = {
+            "runner_id": job.runner_id,
+            "runner_description": job.runner_description,
             "pipeline_id": job_id,
             **facts,
         }
         for _ in range(1 + self.hits(self.weather.doubled)):
             if not self.hits(self.weather.lost):
                 late_s = self.chance.randint(20, 400) if self.hits(self.weather.late) else 0
-                self._later(late_s, self._delivery(job_id, status, told))
+                self._later(late_s, self._delivery(job_id, status, known))
 
     def _later(self, seconds: float, act: Callable[[], object]) -> None:
         self.due.append(_Due(at=self.at + timedelta(seconds=seconds), act=act))
 
     def _delivery(
-        self, job_id: int, status: str, told: dict[str, Any], *, round_: int = 0
+        self, job_id: int, status: str, facts: dict[str, Any], *, round_: int = 0
     ) -> Callable[[], None]:
         def deliver() -> None:
             if status == "pending":
                 self.scene.route(job_id, pipeline_id=job_id)
                 self._wakes = True
                 return
-            settled = self.scene.settle(job_id, status, round_=round_, **told)
+            settled = self.scene.settle(job_id, status, round_=round_, **facts)
             self._wakes |= settled.wake
             if settled.wait_s is not None:
-                again = self._delivery(job_id, status, told, round_=round_ + 1)
+                again = self._delivery(job_id, status, facts, round_=round_ + 1)
                 self._later(settled.wait_s, again)
 
         return deliver
@@ -275,16 +275,16 @@ class LivingFleet:
                 return
 
     def _deliveries(self) -> None:
-        coming = [one for one in self.due if one.at <= self.at]
-        self.due = [one for one in self.due if one.at > self.at]
+        coming = [due for due in self.due if due.at <= self.at]
+        self.due = [due for due in self.due if due.at > self.at]
         self.chance.shuffle(coming)
-        for one in coming:
-            if not self._calls(one.act) and one.tries > 1:
+        for due in coming:
+            if not self._calls(due.act) and due.tries > 1:
                 later = self.at + timedelta(seconds=self.tick_s)
-                self.due.append(_Due(at=later, act=one.act, tries=one.tries - 1))
+                self.due.append(_Due(at=later, act=due.act, tries=due.tries - 1))
 
     def _calls(self, act: Callable[[], object]) -> bool:
-        """One invocation of the fleet, which may end half-way; whether it came to its end."""
+        """One invocation of the fleet, which may end half-way; whether it ran to its end."""
         if self.hits(self.weather.crash):
             self.table.fails_in = self.chance.randint(0, 25)
         with self._forgiving() as outcome:
@@ -305,10 +305,10 @@ class LivingFleet:
 
     def _machines_change(self) -> None:
         """New machines start, those that the fleet ended are gone."""
-        for runner in [one for pool in self._pools() for one in self.rows(pool)]:
+        for runner in [row for pool in self._pools() for row in self.rows(pool)]:
             if runner["id"] not in self.made_for:
-                told = runner.get("for_job")
-                self.made_for[runner["id"]] = JobKey.parse(told) if told else None
+                for_job = runner.get("for_job")
+                self.made_for[runner["id"]] = JobKey.parse(for_job) if for_job else None
         for machine in self.scene.backend.shown.values():
             guest = self.guests.get(machine.machine_id)
             if guest is None and machine.alive:
@@ -336,7 +336,7 @@ class LivingFleet:
     def rows(self, pool: str) -> list[dict[str, Any]]:
         """The rows of the live runners of a pool."""
         items = self.table.items.items()
-        return [one for (pk, sk), one in items if pk == f"pool#{pool}" and sk != "pool"]
+        return [row for (pk, sk), row in items if pk == f"pool#{pool}" and sk != "pool"]
 
     def _status(self, guest: Guest) -> str:
         return self.scene.gitlab.jobs[guest.job_id].status if guest.job_id else ""
@@ -391,7 +391,7 @@ class LivingFleet:
         if ordered or impatient or record is None or is_refused:
             self._says_goodbye(guest, Outcome.NO_JOB)
             return
-        fits = [one for one in self.scene.gitlab.jobs.values() if self._may_take(record, one)]
+        fits = [job for job in self.scene.gitlab.jobs.values() if self._may_take(record, job)]
         if not fits or self.gitlab_is_down:
             self._reports(guest, MachineState.IDLE)
             return
@@ -438,7 +438,7 @@ class LivingFleet:
         if guest.mute:
             return
         at = self.at + guest.skew
-        told = Report(
+        item = Report(
             heartbeat_at=at,
             state=state,
             runner_id=guest.runner_id,
@@ -446,13 +446,13 @@ class LivingFleet:
             outcome=outcome,
             steps=tuple(Step(at=at, name=name, job_id=guest.job_id) for name in steps),
         ).item()
-        new = told.pop("steps")
+        new = item.pop("steps")
         pk = f"box-{guest.id}"
-        self.table.mail.write(Change(pk=pk, sk="report", put=told, append={"steps": new}))
+        self.table.mail.write(Change(pk=pk, sk="report", put=item, append={"steps": new}))
 
     def _gitlab_gives_up(self) -> None:
         """GitLab fails what runs on a machine that is no more."""
-        works = {one.job_id for one in self.guests.values() if one.state == "works"}
+        works = {guest.job_id for guest in self.guests.values() if guest.state == "works"}
         for job in list(self.scene.gitlab.jobs.values()):
             is_orphan = job.status == "running" and job.id not in works
             if is_orphan and self.at - (job.started_at or self.at) >= LOST_AFTER:

@@ -163,7 +163,7 @@ class Scene:
     # GitLab's side
 
     def push(self, job_id: int, *, tags: Iterable[str] = ("docker",), **facts: Any) -> GitLabJob:
-        told: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "project_id": PROJECT,
             "name": f"job-{job_id}",
             "status": "pending",
@@ -171,12 +171,12 @@ class Scene:
             "ref": "main",
             "queued_duration_s": 1.0,
         }
-        return self.gitlab.add(GitLabJob(id=job_id, tags=tuple(tags), **(told | facts)))
+        return self.gitlab.add(GitLabJob(id=job_id, tags=tuple(tags), **(defaults | facts)))
 
     def event(self, job_id: int, status: str, **facts: Any) -> JobEvent:
-        """What a webhook tells of a job."""
+        """The job event that follows from a webhook."""
         known = self.gitlab.jobs.get(job_id)
-        told: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "instance": INSTANCE,
             "project_id": known.project_id if known else PROJECT,
             "project_path": "acme/demo",
@@ -189,7 +189,7 @@ class Scene:
             "delivery_id": f"d{next(self.deliveries)}",
             "received_at": self.clock(),
         }
-        return JobEvent(**(told | facts))
+        return JobEvent(**(defaults | facts))
 
     def hands_over(self, job_id: int, runner: Runner) -> None:
         """GitLab gives a job to a runner of ours."""
@@ -229,8 +229,8 @@ class Scene:
 
     def settle(self, job_id: int, status: str, *, round_: int = 0, **facts: Any) -> SettleResult:
         """The settle machine's task for a webhook."""
-        told = self.event(job_id, status, **facts)
-        event = {"detail-type": told.detail_type, "detail": told.to_detail()}
+        job_event = self.event(job_id, status, **facts)
+        event = {"detail-type": job_event.detail_type, "detail": job_event.to_detail()}
         return settle(self.world, event, round_=round_)
 
     def settle_machine(self, kind: str, machine_id: str, *, round_: int = 0) -> SettleResult:
@@ -240,8 +240,8 @@ class Scene:
 
     def reconcile(self, *time_left_s: float) -> ReconcileResult:
         """The minute's reconcile; its time left each time that it looks, else plenty."""
-        told = iter(time_left_s)
-        return reconcile(self.world, lambda: next(told, 50.0 if not time_left_s else 0.0))
+        remaining = iter(time_left_s)
+        return reconcile(self.world, lambda: next(remaining, 50.0 if not time_left_s else 0.0))
 
     def sweep(self) -> SweepResult:
         return sweep(self.world)
@@ -259,7 +259,7 @@ class Scene:
     ) -> None:
         """A machine writes its report, as its mailbox does; `dated`: what its clock says."""
         at = dated or self.clock()
-        told = Report(
+        item = Report(
             heartbeat_at=at,
             state=state,
             runner_id=runner.id,
@@ -267,9 +267,9 @@ class Scene:
             steps=reported(steps, at, job_id),
             **facts,
         ).item()
-        new = told.pop("steps")
+        new = item.pop("steps")
         pk = runner.mailbox or ""
-        write = Change(pk=pk, sk="report", put=told, append={"steps": new}, add={"beats": 1})
+        write = Change(pk=pk, sk="report", put=item, append={"steps": new}, add={"beats": 1})
         self.table.mail.write(write)
 
     def closes(self, runner: Runner, reason: Reason) -> bool:

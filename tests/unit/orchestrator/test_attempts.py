@@ -35,7 +35,7 @@ def applies(scene: Scene, text: str = FLEET) -> None:
     scene.with_config(text)
 
 
-@pytest.mark.parametrize("text", [FLEET, FLEET + "# mended\n"], ids=["the same file", "another"])
+@pytest.mark.parametrize("text", [FLEET, FLEET + "# cured\n"], ids=["the same file", "another"])
 def test_apply_renews_the_attempts_of_what_gitlab_lists(text: str) -> None:
     scene = given_up(1, 2)
     scene.gitlab.change(2, status="canceled")
@@ -46,7 +46,7 @@ def test_apply_renews_the_attempts_of_what_gitlab_lists(text: str) -> None:
     assert (done.routed, done.wake) == (0, True)  # no webhook was lost
     assert (scene.job(1).given_up, scene.job(1).reason) == (False, Reason.RENEWED)
     assert scene.job(2).status is JobStatus.FINISHED
-    assert [one.job for one in scene.queue.demands] == [key(1)]
+    assert [demand.job for demand in scene.queue.demands] == [key(1)]
     assert scene.reconcile().routed == 0
     assert scene.scale().launched == 1
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_apply_renews_the_attempts_of_what_gitlab_lists(text: str) -> None:
     assert scene.queue.buried == []
 
 
-def test_a_job_that_fails_again_uses_them_again_and_is_told_again() -> None:
+def test_a_job_that_fails_again_uses_them_again_and_says_so_again() -> None:
     scene = given_up(1)
     for _ in range(3):
         applies(scene)
@@ -65,7 +65,7 @@ def test_a_job_that_fails_again_uses_them_again_and_is_told_again() -> None:
         loses_all(scene)
         assert len(scene.backend.orders) - before == 2
         assert (scene.job(1).given_up, len(scene.queue.buried)) == (True, 1)
-        (*_, step) = (one for one in scene.row(1).steps if one.name is StepName.GIVEN_UP)
+        (*_, step) = (entry for entry in scene.row(1).steps if entry.name is StepName.GIVEN_UP)
         assert (step.attempt, step.attempts, step.cause) == (2, 2, Reason.MACHINE_GONE)
         assert scene.reconcile().routed == 0
 
@@ -82,7 +82,7 @@ def test_two_passes_at_once_renew_once_and_a_late_finder_costs_nothing() -> None
     assert (scene.job(1).attempts_used, scene.job(1).given_up) == (1, False)
 
 
-def test_what_was_withheld_runs_after_the_cause_is_mended_and_applied() -> None:
+def test_what_was_withheld_runs_after_the_cause_is_cured_and_applied() -> None:
     """GitLab gives the jobs to no runner; then a person puts that right, and applies."""
     fleet = LivingFleet(FLEET)
     jobs = [fleet.push() for _ in range(4)]

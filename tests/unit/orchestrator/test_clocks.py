@@ -97,8 +97,8 @@ def test_whatever_the_clock_shows_only_silence_is_silence(
 @given(clock=CLOCKS)
 def test_a_history_is_in_order_whatever_the_clock_shows(clock: DeviceClock) -> None:
     life = Life(clock)
-    told = [StepName.CALLED_HOME, StepName.CREDENTIAL_READ, StepName.JOB_TAKEN, StepName.ENDED]
-    for step in told:
+    names = [StepName.CALLED_HOME, StepName.CREDENTIAL_READ, StepName.JOB_TAKEN, StepName.ENDED]
+    for step in names:
         life.goes_on(20)
         life.says(MachineState.BUSY, step)
     life.goes_on(20)
@@ -106,7 +106,7 @@ def test_a_history_is_in_order_whatever_the_clock_shows(clock: DeviceClock) -> N
     life.scene.gitlab.change(1, status="success")
     assert life.goes_on(180) == 1
     steps = {step.name: step.at for step in life.scene.row(1).steps}
-    dated = [steps[name] for name in (StepName.LAUNCHED, *told, StepName.MACHINE_GONE)]
+    dated = [steps[name] for name in (StepName.LAUNCHED, *names, StepName.MACHINE_GONE)]
     assert dated == sorted(dated)
 
 
@@ -164,7 +164,7 @@ def test_a_silent_machine_costs_nothing_where_its_job_waits_no_more(word: str) -
 
 
 def test_what_aws_takes_back_before_a_job_costs_no_attempt() -> None:
-    """Neither where the event reaches the fleet, nor where only the machine is told."""
+    """Neither where the event reaches the fleet, nor where only the machine gets the notice."""
     for tells in ("EC2 Spot Instance Interruption Warning", None):
         scene = Scene()
         for _ in range(6):

@@ -28,16 +28,16 @@ def test_machine_record_and_row_go_and_the_room_is_free() -> None:
     assert scene.steps(1).count("machine_gone") == 1
 
 
-def test_what_the_machine_told_is_kept_with_the_job_that_it_ran() -> None:
+def test_the_steps_that_a_machine_reported_stay_with_the_job_that_it_ran() -> None:
     scene = Scene()
     runner = scene.runs(1)
     scene.clock.go(20)
     scene.reports(runner, MachineState.DONE, StepName.FIRST_OUTPUT, StepName.ENDED, job_id=1)
     scene.closes(runner, Reason.FINISHED)
-    told = {step.name: step for step in scene.row(1).steps}
-    assert told[StepName.JOB_TAKEN].at == AT
-    assert told[StepName.ENDED].at == AT + timedelta(seconds=20)
-    assert (told[StepName.MACHINE_GONE].reason, told[StepName.MACHINE_GONE].machine) == (
+    by_name = {step.name: step for step in scene.row(1).steps}
+    assert by_name[StepName.JOB_TAKEN].at == AT
+    assert by_name[StepName.ENDED].at == AT + timedelta(seconds=20)
+    assert (by_name[StepName.MACHINE_GONE].reason, by_name[StepName.MACHINE_GONE].machine) == (
         Reason.FINISHED,
         runner.machine_id,
     )
@@ -75,8 +75,10 @@ def test_what_a_job_asks_for_decides_where_the_next_of_its_name_goes(
 ) -> None:
     scene = Scene(text=FLEET + TWO_KINDS)
     runner = scene.runs(1)
-    told = [Undated(name=name, job_id=job_id, detail=text) for name, job_id, text in steps]
-    scene.reports(runner, MachineState.DONE, *told, StepName.JOB_FINISHED, job_id=1)
+    reported_steps = [
+        Undated(name=name, job_id=job_id, detail=text) for name, job_id, text in steps
+    ]
+    scene.reports(runner, MachineState.DONE, *reported_steps, StepName.JOB_FINISHED, job_id=1)
     assert scene.closes(scene.only_runner, Reason.FINISHED)
     scene.push(2, name=scene.job(1).name)
     assert scene.route(2).reason is reason

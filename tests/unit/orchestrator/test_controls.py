@@ -23,15 +23,15 @@ from tests.fakes import FakeTable
 from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, key
 
 
-class AskedTable(FakeTable):
+class QueriedTable(FakeTable):
     """Remembers what was queried."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[str, str]] = []
+        self.queries: list[tuple[str, str]] = []
 
     def query(self, pk: str, prefix: str = "") -> Iterator[Item]:
-        self.asked.append((pk, prefix))
+        self.queries.append((pk, prefix))
         return super().query(pk, prefix)
 
 
@@ -112,9 +112,9 @@ def test_a_runner_that_is_ordered_to_end_is_drained_and_its_job_is_launched_for(
     orders(scene, ControlKind.END, runner.id)
     for _ in range(3):
         scene.scale()
-    by_id = {one.id: one for one in scene.runners}
+    by_id = {each.id: each for each in scene.runners}
     assert by_id.pop(runner.id).state is RunnerState.DRAINING
-    assert [one.for_job for one in by_id.values()] == [key(1)]
+    assert [each.for_job for each in by_id.values()] == [key(1)]
 
 
 def test_a_runner_that_is_ordered_to_end_at_once_is_closed_by_the_sweep() -> None:
@@ -191,13 +191,13 @@ def test_live_machines_count_with_what_they_cost_so_far() -> None:
 
 @pytest.mark.parametrize("text", [FLEET, BUDGET])
 def test_a_round_reads_the_runners_of_a_pool_once(text: str) -> None:
-    table = AskedTable()
+    table = QueriedTable()
     scene = Scene(text, table=table)
     scene.waits(1)
     assert scene.scale().launched == 1
-    table.asked.clear()
+    table.queries.clear()
     scene.scale()
-    assert table.asked.count(("pool#docker", "runner#")) == 1
+    assert table.queries.count(("pool#docker", "runner#")) == 1
 
 
 def test_a_launch_of_another_round_since_the_budgets_were_counted_is_not_done_twice() -> None:
@@ -233,14 +233,14 @@ def test_what_a_sweep_cannot_end_is_written_down_until_it_is_gone() -> None:
     orders(scene, ControlKind.END, runner.id, at_once=True)
     scene.gitlab.failing["delete_runner"] = Refused("not allowed", status=403)
     scene.sweep()
-    told = scene.world.fleet.last_sweep()
-    assert told is not None
-    assert told.leaked == (runner.id,)
+    summary = scene.world.fleet.last_sweep()
+    assert summary is not None
+    assert summary.leaked == (runner.id,)
     scene.gitlab.failing.clear()
     scene.sweep()
-    told = scene.world.fleet.last_sweep()
-    assert told is not None
-    assert told.leaked == ()
+    summary = scene.world.fleet.last_sweep()
+    assert summary is not None
+    assert summary.leaked == ()
 
 
 def test_the_runners_of_another_stack_are_seen() -> None:
@@ -255,6 +255,6 @@ def test_the_runners_of_another_stack_are_seen() -> None:
         )
         scene.gitlab.create_runner(new)
     scene.sweep()
-    told = scene.world.fleet.last_sweep()
-    assert told is not None
-    assert told.neighbours == ("other",)
+    summary = scene.world.fleet.last_sweep()
+    assert summary is not None
+    assert summary.neighbours == ("other",)

@@ -1,4 +1,4 @@
-"""An end that nobody told is found in time: GitLab is asked about each job that never ends."""
+"""An end without a webhook is found in time: the fleet asks GitLab about jobs that never end."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ from tests.unit.orchestrator.scene import PROJECT, Scene, key
 from tests.unit.orchestrator.test_reconcile import watching
 
 HOUR = 3600
-ELSEWHERE: dict[str, Any] = {"runner_id": 77, "runner_description": "a runner of somebody else"}
+ELSEWHERE: dict[str, Any] = {"runner_id": 77, "runner_description": "a runner of another team"}
 
 
 def running_elsewhere(*job_ids: int) -> Scene:
-    """Jobs of a watched project that other runners took, as their webhooks told."""
+    """Jobs of a watched project that other runners took, as their webhooks reported."""
     scene = watching()
     for job_id in job_ids:
         scene.waits(job_id)
@@ -54,10 +54,12 @@ def test_a_job_ends_unseen(job: Callable[[], Scene]) -> None:
     assert scene.row(1).steps[-1].reason == Reason.FINISHED_UNSEEN
 
 
-@pytest.mark.parametrize(("told", "after_s"), [(False, HOUR - 1), (True, HOUR)])
-def test_what_webhooks_told_or_may_still_tell_is_not_asked_for(told: bool, after_s: int) -> None:
+@pytest.mark.parametrize(("is_over", "after_s"), [(False, HOUR - 1), (True, HOUR)])
+def test_an_end_that_webhooks_reported_or_may_still_report_is_not_looked_up(
+    is_over: bool, after_s: int
+) -> None:
     scene = running_elsewhere(1)
-    if told:
+    if is_over:
         scene.settle(1, "success", **ELSEWHERE)
     before = asked(scene)
     scene.clock.go(after_s)

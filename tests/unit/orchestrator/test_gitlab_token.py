@@ -12,7 +12,7 @@ from tests.unit.orchestrator.scene import Scene
 
 
 class TestTokenLife:
-    """Until when the fleet's token is valid: asked once a day, told two weeks before."""
+    """Until when the fleet's token is valid: asked once a day; `status` warns for two weeks."""
 
     @pytest.mark.parametrize(("days", "warned"), [(13, True), (14, False), (0, True), (-1, True)])
     def test_status_warns_in_time(self, days: int, warned: bool) -> None:
@@ -21,8 +21,12 @@ class TestTokenLife:
         scene.gitlab.token = GitLabToken(scopes=frozenset({"api"}), expires_at=ends_on)
         scene.reconcile()
         at_work = AtWork(table=scene.table, clock=scene.clock).configure(FLEET_AT_WORK)
-        found = [one for one in gather(at_work.deployed, jobs=1).problems if "expires" in one.what]
-        assert [one.what for one in found] == (
+        expiring = [
+            problem
+            for problem in gather(at_work.deployed, jobs=1).problems
+            if "expires" in problem.what
+        ]
+        assert [problem.what for problem in expiring] == (
             [f"the fleet's GitLab token expires on {ends_on}"] if warned else []
         )
 

@@ -51,10 +51,10 @@ def burst(fleet: LivingFleet, *, projects: Iterable[int] = (7, 8, 9)) -> list[in
 def serves_all_within_two_ticks(fleet: LivingFleet, jobs: Iterable[int]) -> None:
     """Each job has a machine that was launched for it, or runs, and no attempt was used."""
     fleet.go(2)
-    told = [fleet.scene.job(job) for job in jobs]
-    assert {job.attempt for job in told} == {1}
-    waits = [one for one in told if one.status is JobStatus.PENDING]
-    assert {one.reason for one in waits} <= {Reason.COVERED}
+    rows = [fleet.scene.job(job) for job in jobs]
+    assert {job.attempt for job in rows} == {1}
+    waits = [row for row in rows if row.status is JobStatus.PENDING]
+    assert {row.reason for row in waits} <= {Reason.COVERED}
     fleet.go(12)
     assert not fleet.unfinished()
     assert not fleet.scene.queue.buried
@@ -86,17 +86,17 @@ def test_what_gitlab_gives_no_credential_for_is_not_launched(
     assert len(fleet.guests) <= A_HANDFUL
     assert {fleet.scene.job(job).reason for job in jobs} == {reason}
     assert {fleet.scene.job(job).attempt for job in jobs} == {1}
-    held = [one for one in fleet.scene.world.fleet.holds() if one.lifted_at is None]
+    held = [hold for hold in fleet.scene.world.fleet.holds() if hold.lifted_at is None]
     assert held
-    assert {(one.reason, one.status) for one in held} == {(reason, failure.facts.get("status"))}
+    assert {(hold.reason, hold.status) for hold in held} == {(reason, failure.facts.get("status"))}
     fleet.scene.gitlab.failing.clear()
     serves_all_within_two_ticks(fleet, jobs)
-    assert all(one.lifted_at for one in fleet.scene.world.fleet.holds())
+    assert all(hold.lifted_at for hold in fleet.scene.world.fleet.holds())
 
 
 @pytest.mark.parametrize("text", [PER_MACHINE, SHARED])
 def test_an_hour_without_gitlab_launches_next_to_nothing(text: str) -> None:
-    """The webhooks came, then GitLab went: neither routing nor looking up helps meanwhile."""
+    """The webhooks arrived, then GitLab failed: neither routing nor looking up helps meanwhile."""
     fleet = LivingFleet(text)
     fleet.down(True)
     fleet.scene.gitlab.failing.pop("pending_in_pipeline")
@@ -131,8 +131,8 @@ def test_a_flapping_gitlab_costs_no_attempt_and_few_machines(text: str, period: 
 
 def test_a_burst_beyond_the_minutes_calls_is_no_outage_and_does_not_wait_for_the_tick() -> None:
     """Three hundred calls at once, five more in each second; machines need one each."""
-    told = "calls_per_minute = 300\n"
-    scene = Scene(text=GITLAB + told + POOLS.replace("ceiling = 12", "ceiling = 900"))
+    limit = "calls_per_minute = 300\n"
+    scene = Scene(text=GITLAB + limit + POOLS.replace("ceiling = 12", "ceiling = 900"))
     allowance = OwnAllowance(calls_per_minute=300, clock=scene.clock)
     called = scene.gitlab._called
 
@@ -152,7 +152,7 @@ def test_a_burst_beyond_the_minutes_calls_is_no_outage_and_does_not_wait_for_the
     assert len(scene.runners) == 450
     assert all(runner.equipped for runner in scene.runners)
     assert seconds <= 50  # 30 where not a call is lost
-    assert len([one for one in scene.steps(450) if one == "waits"]) == 1
+    assert len([name for name in scene.steps(450) if name == "waits"]) == 1
 
 
 def test_a_round_before_an_outages_time_comes_back_at_that_time() -> None:
@@ -180,9 +180,9 @@ def test_of_project_runners_only_the_refused_project_is_held() -> None:
     fleet.scene.gitlab.failing["create_runner 8"] = refused(403, "Forbidden")
     jobs = burst(fleet)
     fleet.go(15)
-    waiting = [one for one in fleet.unfinished() if one.status == "pending"]
-    assert {one.project_id for one in waiting} == {8}
-    assert {fleet.scene.job(one.id).reason for one in waiting} == {Reason.GITLAB_REFUSES}
+    waiting = [job for job in fleet.unfinished() if job.status == "pending"]
+    assert {job.project_id for job in waiting} == {8}
+    assert {fleet.scene.job(job.id).reason for job in waiting} == {Reason.GITLAB_REFUSES}
     assert len(fleet.guests) == JOBS - len(waiting)
     fleet.scene.gitlab.failing.clear()
     serves_all_within_two_ticks(fleet, jobs)
@@ -194,7 +194,9 @@ def test_a_limit_of_records_is_used_to_the_last_and_launches_nothing_beyond() ->
     gitlab = fleet.scene.gitlab
 
     def limits() -> None:
-        is_full = sum(one.description.startswith("rf-") for one in gitlab.records.values()) >= 3
+        is_full = (
+            sum(record.description.startswith("rf-") for record in gitlab.records.values()) >= 3
+        )
         gitlab.failing = {"create_runner": refused(400, LIMIT)} if is_full else {}
 
     make = gitlab.create_runner
@@ -254,19 +256,19 @@ def test_a_machine_that_waits_for_its_credential_gets_it_when_gitlab_gives_one(
     failure: FleetError,
 ) -> None:
     scene = waits_bare(failure)
-    assert sum(one.equipped for one in scene.runners) == 1
+    assert sum(runner.equipped for runner in scene.runners) == 1
     scene.clock.go(60)
     scene.scale()
     assert scene.gitlab.calls.count("create_runner") < 2 + 9  # not one call for each of many
     scene.gitlab.failing.clear()
     scene.clock.go(60)
     scene.scale()
-    assert all(one.equipped for one in scene.runners)
+    assert all(runner.equipped for runner in scene.runners)
     assert (len(scene.runners), len(scene.gitlab.records)) == (3, 3)
 
 
 def active(scene: Scene) -> list[Hold]:
-    return [one for one in scene.world.fleet.holds() if one.lifted_at is None]
+    return [hold for hold in scene.world.fleet.holds() if hold.lifted_at is None]
 
 
 @pytest.mark.parametrize(
@@ -285,11 +287,11 @@ def test_a_hold_is_as_wide_as_the_failure(
     scene.gitlab.failing = {"create_runner": failure, "verify_runner": failure}
     scene.waits(1)
     scene.scale()
-    assert [one.scope for one in active(scene)] == [scope]
+    assert [hold.scope for hold in active(scene)] == [scope]
     began = active(scene)[0].since
     scene.clock.go(60)
     scene.scale()
-    assert [one.since for one in active(scene)] == [began]
+    assert [hold.since for hold in active(scene)] == [began]
 
 
 def test_what_is_asked_about_many_refused_projects_takes_turns() -> None:
@@ -302,7 +304,7 @@ def test_what_is_asked_about_many_refused_projects_takes_turns() -> None:
         while scene.scale().again_in_s:
             pass
         scene.clock.go(60)
-    asked = {hold.project_id: hold.failures for hold in active(scene)}
-    assert len(asked) == 30
-    assert min(asked.values()) >= 2
+    failures = {hold.project_id: hold.failures for hold in active(scene)}
+    assert len(failures) == 30
+    assert min(failures.values()) >= 2
     assert scene.gitlab.calls.count("create_runner") <= 9 * 10 + 30

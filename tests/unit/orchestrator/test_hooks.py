@@ -174,7 +174,7 @@ class TestRotation:
     def test_when_gitlab_was_seen_to_use_the_new_one(self, status: str) -> None:
         scene, secrets = self.scene()
         scene.push(1)
-        for used, left in ((self.OLD, ("new", "old")), (self.NEW, ("new",))):
+        for used, remaining in ((self.OLD, ("new", "old")), (self.NEW, ("new",))):
             proof = {"hook": self.NAME, "hook_secret_id": used}
             if status == "pending":
                 scene.route(1, **proof)
@@ -184,9 +184,9 @@ class TestRotation:
                 settle(scene.world, detail, round_=0)
             for _ in range(2):
                 scene.reconcile()
-            assert secrets.webhooks["fleet/webhook"][self.NAME].tokens == left
+            assert secrets.webhooks["fleet/webhook"][self.NAME].tokens == remaining
             (row,) = scene.world.fleet.hooks(INSTANCE)
-            assert row.secret_ids == tuple(map(secret_id, left))
+            assert row.secret_ids == tuple(map(secret_id, remaining))
 
     @pytest.mark.parametrize("hook_name", ["project:7@00000000", "group:7@1f3a9c2b", "nonsense"])
     def test_another_hook_s_delivery_says_nothing(self, hook_name: str) -> None:

@@ -25,7 +25,7 @@ def launched(text: str) -> Scene:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "fields"),
     [
         ("", {"kind": "group_type", "owner_id": 42, "run_untagged": False, "locked": False}),
         ("run_untagged = true\n", {"run_untagged": True}),
@@ -34,9 +34,9 @@ def launched(text: str) -> Scene:
         ('max_job_time = "10m"\n', {"maximum_timeout_s": 600}),
     ],
 )
-def test_the_record_says_what_the_pool_says(keys: str, told: dict[str, Any]) -> None:
+def test_the_record_says_what_the_pool_says(keys: str, fields: dict[str, Any]) -> None:
     record = wanted(launched(FLEET + keys))
-    assert {name: getattr(record, name) for name in told} == told
+    assert {name: getattr(record, name) for name in fields} == fields
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,11 @@ class CacheDesk:
     """Hands out keys that name what they are for."""
 
     def __init__(self) -> None:
-        self.asked: list[CacheScope] = []
+        self.scopes: list[CacheScope] = []
         self.failing: FleetError | None = None
 
     def __call__(self, scope: CacheScope) -> CacheBucket:
-        self.asked.append(scope)
+        self.scopes.append(scope)
         if self.failing is not None:
             raise self.failing
         return CacheBucket(
@@ -93,10 +93,10 @@ def test_a_runner_of_one_project_gets_keys_of_its_cache(
     place: str, project: int, keys: str, prefix: str
 ) -> None:
     scene, desk = with_cache(FLEET.replace("group:42", place) + keys)
-    (asked,) = desk.asked
-    assert (asked.project_id, asked.prefix) == (project, prefix)
-    assert asked.session == scene.only_runner.id
-    assert asked.lasts == timedelta(minutes=5 + 2 + 165)
+    (scope,) = desk.scopes
+    assert (scope.project_id, scope.prefix) == (project, prefix)
+    assert scope.session == scene.only_runner.id
+    assert scope.lasts == timedelta(minutes=5 + 2 + 165)
     cache = scene.credential.cache
     assert cache is not None
     assert (cache.access_key, cache.prefix) == (f"for-{project}", prefix)
@@ -105,7 +105,7 @@ def test_a_runner_of_one_project_gets_keys_of_its_cache(
 @pytest.mark.parametrize("place", ["group:42", "instance"])
 def test_a_runner_that_may_get_any_projects_job_gets_no_keys(place: str) -> None:
     scene, desk = with_cache(FLEET.replace("group:42", place))
-    assert (desk.asked, scene.credential.cache) == ([], None)
+    assert (desk.scopes, scene.credential.cache) == ([], None)
 
 
 @pytest.mark.parametrize("failing", [Transient(), Refused()])
@@ -119,8 +119,11 @@ def test_the_credential_says_how_gitlab_is_reached() -> None:
     scene = Scene(FLEET.replace('"group:42"', '"group:42"\nproxy = "http://proxy:3128"'))
     scene.world = replace(scene.world, tls_ca="-----BEGIN CERTIFICATE-----")
     scene.launched(1)
-    told = scene.credential
-    assert (told.proxy, told.tls_ca) == ("http://proxy:3128", "-----BEGIN CERTIFICATE-----")
+    credential = scene.credential
+    assert (credential.proxy, credential.tls_ca) == (
+        "http://proxy:3128",
+        "-----BEGIN CERTIFICATE-----",
+    )
     bare = launched(FLEET).credential
     assert (bare.proxy, bare.tls_ca) == (None, None)
 
@@ -129,16 +132,20 @@ def test_the_credential_says_how_to_run_the_one_job() -> None:
     keys = 'max_lifetime = "1h"\nwait_timeout = "90s"\nenv = { HTTP_PROXY = "http://p:3128" }\n'
     docker = 'docker = { image = "debian:13", privileged = true, pull_policy = "always" }\n'
     scene = launched(FLEET + keys + docker)
-    told = scene.credential
+    credential = scene.credential
     runner = scene.only_runner
-    assert (told.runner_id, told.name, told.pool) == (runner.id, runner.id, "docker")
-    assert told.url == "https://gitlab.example.com"
-    assert (told.wait_timeout_s, told.executor) == (90, "docker")
-    assert (told.expires_at - AT).total_seconds() == 3600
-    assert told.docker is not None
-    assert (told.docker.image, told.docker.privileged) == ("debian:13", True)
-    assert told.docker.pull_policy == ("always",)
-    assert told.env == {"HTTP_PROXY": "http://p:3128"}
+    assert (credential.runner_id, credential.name, credential.pool) == (
+        runner.id,
+        runner.id,
+        "docker",
+    )
+    assert credential.url == "https://gitlab.example.com"
+    assert (credential.wait_timeout_s, credential.executor) == (90, "docker")
+    assert (credential.expires_at - AT).total_seconds() == 3600
+    assert credential.docker is not None
+    assert (credential.docker.image, credential.docker.privileged) == ("debian:13", True)
+    assert credential.docker.pull_policy == ("always",)
+    assert credential.env == {"HTTP_PROXY": "http://p:3128"}
     shell = launched(FLEET + 'executor = "shell"\n').credential
     assert (shell.executor, shell.docker) == ("shell", None)
 

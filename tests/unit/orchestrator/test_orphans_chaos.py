@@ -20,7 +20,7 @@ LATER_S = 31
 
 
 def invocation_fails(scene: Scene, runner: Runner) -> SettleResult:
-    """Lambda says that a runner's invocation came to no regular end; its mailbox is silent."""
+    """Lambda says that a runner's invocation failed; its mailbox is silent."""
     scene.backend.shows_machines = False
     event = {
         "detail-type": "Lambda Function Invocation Result - Failure",
@@ -84,7 +84,7 @@ def test_a_lost_invocation_is_not_forgotten_while_gitlab_is_out() -> None:
 
 
 @pytest.mark.parametrize("shown", [True, False], ids=["EC2", "Lambda"])
-def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed(shown: bool) -> None:
+def test_an_end_without_a_webhook_is_recorded_when_the_machine_is_closed(shown: bool) -> None:
     scene = Scene()
     scene.backend.shows_machines = shown
     runner = scene.runs(1)
@@ -100,18 +100,20 @@ def test_an_end_that_no_webhook_told_is_recorded_when_the_machine_is_closed(show
     assert row.finished_at is not None
 
 
-@pytest.mark.parametrize("told", [2, None], ids=["its machine told", "its machine was mute"])
-def test_a_job_of_which_nobody_told_but_its_machine_is_recorded_when_that_is_closed(
-    told: int | None,
+@pytest.mark.parametrize(
+    "reported_job", [2, None], ids=["its machine reported it", "its machine was mute"]
+)
+def test_a_job_without_any_webhook_is_recorded_when_its_machine_is_closed(
+    reported_job: int | None,
 ) -> None:
-    """The webhook of its start comes when its runner is gone: nobody would tell its end."""
+    """The webhook of its start comes when its runner is gone: no webhook would report its end."""
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.push(2)
     scene.hands_over(2, runner)
     scene.gitlab.change(2, status="success", finished_at=scene.clock())
-    state = MachineState.DONE if told else MachineState.IDLE
-    scene.reports(runner, state, StepName.CREDENTIAL_READ, job_id=told)
+    state = MachineState.DONE if reported_job else MachineState.IDLE
+    scene.reports(runner, state, StepName.CREDENTIAL_READ, job_id=reported_job)
     scene.backend.die(runner.machine_id or "")
     scene.sweep()
     scene.clock.go(200)  # the cloud may show a machine late
@@ -187,7 +189,7 @@ def test_a_machine_that_died_at_work_has_its_job_run_again(found_by: Finder) -> 
     assert scene.row(1).finished_at == scene.clock()
     assert retries(scene) == 1
     assert scene.job(max(scene.gitlab.jobs)).on_demand
-    assert [one.id for one in scene.runners] == [other.id]
+    assert [runner.id for runner in scene.runners] == [other.id]
     scene.settle(1, "canceled", runner_description=described(runner))  # its webhook comes late
     assert retries(scene) == 1
 
@@ -205,7 +207,7 @@ def test_a_machine_that_died_before_it_took_a_job_is_replaced(found_by: Finder) 
 
 @FINDERS
 @pytest.mark.parametrize(
-    ("job_id", "told"),
+    ("job_id", "is_named"),
     [
         pytest.param(1, False, id="of its own job"),
         pytest.param(9, False, id="of one that the ledger never saw"),
@@ -213,14 +215,14 @@ def test_a_machine_that_died_before_it_took_a_job_is_replaced(found_by: Finder) 
     ],
 )
 def test_a_job_without_a_webhook_runs_again_when_its_machine_died(
-    job_id: int, told: bool, found_by: Finder
+    job_id: int, is_named: bool, found_by: Finder
 ) -> None:
     scene = Scene(text=RETRYING)
     (runner,) = scene.launched(1)
     if job_id != 1:
         scene.push(job_id)
     scene.hands_over(job_id, runner)
-    if told:
+    if is_named:
         scene.reports(runner, MachineState.BUSY, StepName.JOB_TAKEN, job_id=job_id)
     found_by(scene, runner)
     assert scene.gitlab.jobs[job_id].status == "canceled"
@@ -228,7 +230,7 @@ def test_a_job_without_a_webhook_runs_again_when_its_machine_died(
     assert (scene.runners, retries(scene)) == ((), 1)
 
 
-def test_a_machine_that_served_nobody_is_asked_after_once_whether_its_job_still_waits() -> None:
+def test_gitlab_is_asked_once_whether_the_job_of_a_machine_that_served_none_still_waits() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
@@ -300,7 +302,7 @@ def test_a_retry_that_gitlab_does_not_answer_is_carried_out_later(what: str) -> 
     assert len(scene.gitlab.jobs) == 1
     scene.gitlab.failing.clear()
     scene.reconcile()
-    assert len(scene.gitlab.jobs) == 1  # whoever intends it may be at it just now
+    assert len(scene.gitlab.jobs) == 1  # the caller that wrote the intent may still be at work
     scene.clock.go(LATER_S)
     for _ in range(2):
         scene.reconcile()
@@ -308,7 +310,7 @@ def test_a_retry_that_gitlab_does_not_answer_is_carried_out_later(what: str) -> 
     assert scene.job(max(scene.gitlab.jobs)).on_demand
 
 
-def test_a_lost_job_that_somebody_cancels_meanwhile_is_not_run_again() -> None:
+def test_a_lost_job_that_a_person_cancels_meanwhile_is_not_run_again() -> None:
     scene = Scene(text=RETRYING)
     runner = scene.runs(1)
     scene.gitlab.failing["pipeline_jobs"] = Transient(status=500)
@@ -356,7 +358,7 @@ def test_a_retry_of_a_job_that_gitlab_has_no_more_is_forgotten() -> None:
     ],
 )
 def test_what_others_machines_fail_is_theirs_to_retry(runner: str, is_ours: bool) -> None:
-    """They have the same tags: no webhook told who took it, and GitLab shows who failed it."""
+    """They have the same tags: no webhook said who took it, and GitLab shows who failed it."""
     scene = Scene()
     scene.waits(1)
     scene.gitlab.change(1, **BLAMED)

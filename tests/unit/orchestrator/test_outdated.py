@@ -34,7 +34,7 @@ def test_it_is_replaced_at_once(
     stored(scene, after)
     scene.waits(2, tags=tags)
     assert (scene.scale().launched, scene.scale().launched) == (1, 0)
-    states = {one.for_job: one.state for one in scene.runners}
+    states = {runner.for_job: runner.state for runner in scene.runners}
     assert states == {key(1): RunnerState.DRAINING, key(2): RunnerState.IN_FLIGHT}
     (order,) = [item for (_, sk), item in scene.table.mail.items.items() if sk == "order"]
     assert order["reason"] == Reason.OUTDATED
@@ -52,8 +52,8 @@ def test_a_machine_that_gets_the_pools_jobs_stays(before: str, after: str) -> No
     scene = Scene(text=before)
     scene.launched(1)
     stored(scene, after)
-    told = scene.scale()
-    assert (told.launched, told.drained) == (0, 0)
+    result = scene.scale()
+    assert (result.launched, result.drained) == (0, 0)
 
 
 def test_at_the_ceiling_its_place_is_used_once_it_is_gone() -> None:

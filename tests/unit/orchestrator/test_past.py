@@ -36,11 +36,11 @@ def test_a_job_and_its_machine_are_one_run_with_their_hops() -> None:
     scene.reports(runner, MachineState.DONE, StepName.JOB_FINISHED, StepName.ENDED, job_id=1)
     scene.gitlab.change(1, status="success", finished_at=scene.clock())
     for _ in range(2):
-        told = record | {"started_at": AT + timedelta(seconds=35), "finished_at": scene.clock()}
-        scene.settle(1, "success", round_=0, **told)
+        facts = record | {"started_at": AT + timedelta(seconds=35), "finished_at": scene.clock()}
+        scene.settle(1, "success", round_=0, **facts)
     for round_ in range(1, 4):
         scene.clock.go(10)
-        scene.settle(1, "success", round_=round_, **told)
+        scene.settle(1, "success", round_=round_, **facts)
     (run,) = kept(scene)
     assert (run.id, run.job_id, run.outcome, run.for_job) == (runner.id, 1, "success", 1)
     assert (run.launched_at, run.called_home_at) == (AT, AT + timedelta(seconds=30))

@@ -1,4 +1,4 @@
-"""From machines that came to runners: nothing that was launched is lost on the way."""
+"""From launched machines to runners: none is lost on the way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ DRY, QUOTA = (
 
 @dataclass(slots=True, kw_only=True)
 class SlowBackend(FakeBackend):
-    """A back end that answers when somebody has closed the first runner already."""
+    """A back end that answers when another function has closed the first runner already."""
 
     runners: RunnerRows
     end_fails: bool = False
@@ -36,10 +36,10 @@ class SlowBackend(FakeBackend):
         gone = self.runners.find(order.runner_ids[0])
         assert gone is not None
         self.runners.close(gone, Reason.LAUNCH_FAILED, at=self.clock())
-        came = FakeBackend.launch(self, pool, order)
+        result = FakeBackend.launch(self, pool, order)
         if self.end_fails:
             self.failing = Refused("not yours")
-        return came
+        return result
 
 
 class DryBackend(FakeBackend):
@@ -54,10 +54,10 @@ class DryBackend(FakeBackend):
 class ScarceBackend(FakeBackend):
     """A back end that says of both markets why it gave too few, if it did."""
 
-    said: tuple[Shortfall, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = ()
 
     def launch(self, pool: PoolConfig, order: LaunchOrder) -> LaunchResult:
-        return replace(FakeBackend.launch(self, pool, order), shortfalls=self.said)
+        return replace(FakeBackend.launch(self, pool, order), shortfalls=self.shortfalls)
 
 
 class ForgetfulRows(FleetRows):
@@ -87,13 +87,13 @@ def test_a_machine_whose_row_is_gone_is_ended_and_the_others_serve(
     assert [runner.equipped for runner in scene.runners] == [True, True]
     (order,) = scene.backend.orders
     assert scene.backend.ended == [f"m-{order.runner_ids[0]}"]
-    assert {one.id for one in scene.runners} == set(order.runner_ids[1:])
-    (told,) = logged(capsys, "MachinesUnplaced")
-    assert (told["pool"], told["machines"]) == ("docker", 1)
+    assert {runner.id for runner in scene.runners} == set(order.runner_ids[1:])
+    (line,) = logged(capsys, "MachinesUnplaced")
+    assert (line["pool"], line["machines"]) == ("docker", 1)
     scene.books_balance()
 
 
-def test_a_machine_that_cannot_be_ended_holds_up_nobody() -> None:
+def test_a_machine_that_cannot_be_ended_holds_up_no_other() -> None:
     scene = late(end_fails=True)
     assert scene.scale().launched == 2
     assert [runner.equipped for runner in scene.runners] == [True, True]
@@ -106,7 +106,7 @@ def test_machines_are_equipped_before_the_launch_is_remembered() -> None:
     scene.world = replace(scene.world, fleet=ForgetfulRows(scene.table))
     with pytest.raises(Transient):
         scene.scale()
-    assert [one.equipped for one in scene.runners if one.machine_id] == [True]
+    assert [runner.equipped for runner in scene.runners if runner.machine_id] == [True]
 
 
 def test_many_places_with_one_trouble_are_one_line_of_the_log(
@@ -128,7 +128,7 @@ def test_many_places_with_one_trouble_are_one_line_of_the_log(
 
 
 @pytest.mark.parametrize(
-    ("said", "room", "told"),
+    ("shortfalls", "room", "expected"),
     [
         ((DRY, QUOTA), 1, [(2, "VcpuLimitExceeded", ["InsufficientInstanceCapacity"])]),
         ((DRY,), 3, []),  # spot had none, on-demand had all
@@ -137,15 +137,15 @@ def test_many_places_with_one_trouble_are_one_line_of_the_log(
     ids=["two codes", "none is missing", "no code"],
 )
 def test_each_machine_that_did_not_come_is_counted_once(
-    said: tuple[Shortfall, ...],
+    shortfalls: tuple[Shortfall, ...],
     room: int,
-    told: list[object],
+    expected: list[object],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scene = Scene()
     scene.waits(1, 2, 3)
-    scene.backend = ScarceBackend(clock=scene.clock, room=room, said=said)
+    scene.backend = ScarceBackend(clock=scene.clock, room=room, shortfalls=shortfalls)
     scene.world = replace(scene.world, backends={"tests": scene.backend})
     scene.scale()
     lines = logged(capsys, "LaunchShort")
-    assert [(line["missing"], line["code"], line["other_codes"]) for line in lines] == told
+    assert [(line["missing"], line["code"], line["other_codes"]) for line in lines] == expected

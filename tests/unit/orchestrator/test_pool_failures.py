@@ -1,4 +1,4 @@
-"""One pool's trouble is its own: the others are served, and somebody is told."""
+"""One pool's trouble is its own: the others are served, and the log says so."""
 
 import pytest
 

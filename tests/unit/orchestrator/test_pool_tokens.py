@@ -77,7 +77,7 @@ def test_a_token_that_gitlab_does_not_know_is_replaced_at_the_next_look() -> Non
 
 
 @pytest.mark.parametrize("failure", RENEWALS_FAIL)
-def test_a_renewal_that_fails_is_told_and_tried_again(failure: FleetError) -> None:
+def test_a_renewal_that_fails_is_logged_and_tried_again(failure: FleetError) -> None:
     scene = expiring(hours=4)
     scene.clock.go(3 * 3600)
     scene.gitlab.failing["create_runner"] = failure

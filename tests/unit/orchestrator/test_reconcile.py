@@ -1,4 +1,4 @@
-"""GitLab's list is the truth: what no webhook told, and what `apply` changed, is set right."""
+"""GitLab's list is the truth: reconcile corrects what no webhook reported and `apply` changed."""
 
 from dataclasses import replace
 
@@ -89,7 +89,7 @@ def test_a_job_that_no_pool_could_take_is_routed_once_one_can() -> None:
     for _ in range(2):
         scene.clock.go(60)
         scene.reconcile()
-    assert scene.steps(1).count("routed") == 1  # nothing new is told while nothing is new
+    assert scene.steps(1).count("routed") == 1  # no step is repeated while nothing changes
     scene.with_config(FLEET + GPU)
     scene.clock.go(60)
     assert scene.reconcile().routed == 0  # no webhook was lost
@@ -129,10 +129,10 @@ def test_a_job_leaves_a_pool_that_is_gone_or_does_not_fit_it_any_more(
         scene.reconcile()
         scene.scale()
     steps = scene.row(1).steps
-    left, routed, *_ = steps[[step.name for step in steps].index(StepName.LEFT_POOL) :]
-    assert (left.reason, left.pool) == (why, "docker")
+    leaving, routed, *_ = steps[[step.name for step in steps].index(StepName.LEFT_POOL) :]
+    assert (leaving.reason, leaving.pool) == (why, "docker")
     assert (routed.name, routed.pool) == ("routed", to)
-    assert scene.steps(1).count("left_pool") == 1  # and nothing new is told while nothing is new
+    assert scene.steps(1).count("left_pool") == 1  # and no step is repeated while nothing changes
     job = scene.job(1)
     assert (job.pool, job.attempt, job.given_up) == (to, 1, False)
     assert scene.world.jobs.waiting_in("docker") == ()
@@ -186,7 +186,7 @@ def test_a_living_runner_wakes_it_and_a_warm_target_does() -> None:
     assert watching(text=warm).reconcile().wake
 
 
-def test_a_message_that_nobody_needs_any_more_wakes_it() -> None:
+def test_a_message_that_no_job_needs_any_more_wakes_it() -> None:
     scene = watching()
     scene.waits(1)
     scene.gitlab.change(1, status="canceled")
@@ -205,16 +205,16 @@ def test_a_project_that_gitlab_cannot_answer_for_blocks_no_other(failure: FleetE
 
 
 @pytest.mark.parametrize(
-    ("failure", "asked"),
+    ("failure", "calls"),
     [(Transient(status=502), 3), (Transient(retry_after_s=5.0), 1), (Refused(status=403), 8)],
 )
 def test_a_gitlab_that_is_down_is_not_asked_for_every_project(
-    failure: FleetError, asked: int
+    failure: FleetError, calls: int
 ) -> None:
     scene = watching(*range(7, 15))
     scene.gitlab.failing["pending_jobs"] = failure
     scene.reconcile()
-    assert scene.gitlab.calls.count("pending_jobs") == asked
+    assert scene.gitlab.calls.count("pending_jobs") == calls
 
 
 def test_a_pass_ends_before_its_time_does() -> None:

@@ -141,20 +141,26 @@ class History:
         since = self.fleet.at - timedelta(minutes=NOTICED_WITHIN_MINUTES)
         rows = (row for pool in ("small", "big") for row in self.fleet.rows(pool))
         guests = (self.fleet.guests.get(row["machine_id"]) for row in rows if "machine_id" in row)
-        assert [one for one in guests if one and one.gone_at and one.gone_at < since] == []
+        assert [
+            guest for guest in guests if guest and guest.gone_at and guest.gone_at < since
+        ] == []
 
     def _left(self) -> list[str]:
         """What is not over yet, and should be some day."""
         fleet = self.fleet
-        waiting = [one.id for one in fleet.unfinished() if not self._given_up(one.id)]
+        waiting = [job.id for job in fleet.unfinished() if not self._given_up(job.id)]
         return [
             *(f"job {number}" for number in waiting),
-            *(one.machine_id for one in fleet.scene.backend.shown.values() if self._runs(one)),
+            *(
+                machine.machine_id
+                for machine in fleet.scene.backend.shown.values()
+                if self._runs(machine)
+            ),
             *(row["id"] for pool in ("small", "big") for row in fleet.rows(pool)),
             *(
-                one.description
-                for one in fleet.scene.gitlab.records.values()
-                if one.description.startswith("rf-")
+                record.description
+                for record in fleet.scene.gitlab.records.values()
+                if record.description.startswith("rf-")
             ),
         ]
 
@@ -171,19 +177,19 @@ class History:
         """Everything that should not be so at the end."""
         yield from self._left()
         jobs = self.fleet.scene.world.jobs
-        buried = {one.job.job_id for one in self.fleet.scene.queue.buried}
-        for found in self.fleet.scene.gitlab.jobs.values():
-            row = jobs.row(key(found.id))
+        buried = {demand.job.job_id for demand in self.fleet.scene.queue.buried}
+        for job in self.fleet.scene.gitlab.jobs.values():
+            row = jobs.row(key(job.id))
             if row is None:
-                continue  # it came and went within a minute, and no webhook told of it
-            if row.job.given_up and rank(found.status) is JobStatus.PENDING:
-                if found.id not in buried or row.job.reason is not Reason.ATTEMPTS_USED:
-                    yield f"job {found.id} was given up, and nobody told"
-                if self.fleet.failed_launches(found.id) < ATTEMPTS[row.job.pool or ""]:
-                    yield f"job {found.id} was given up too soon"
-            is_over = rank(found.status) is JobStatus.FINISHED
+                continue  # it waited and ended within a minute, without a webhook
+            if row.job.given_up and rank(job.status) is JobStatus.PENDING:
+                if job.id not in buried or row.job.reason is not Reason.ATTEMPTS_USED:
+                    yield f"job {job.id} was given up, and no message says so"
+                if self.fleet.failed_launches(job.id) < ATTEMPTS[row.job.pool or ""]:
+                    yield f"job {job.id} was given up too soon"
+            is_over = rank(job.status) is JobStatus.FINISHED
             if is_over and row.job.pool and row.job.status is JobStatus.PENDING:
-                yield f"job {found.id} is over and waits in the ledger"
+                yield f"job {job.id} is over and waits in the ledger"
 
 
 def replayed(history: History) -> None:
@@ -232,13 +238,13 @@ def test_with_every_webhook_lost_each_job_starts_within_a_minute_and_a_boot() ->
     assert max(waits_s.values()) <= 60 + 40 + 2 * fleet.tick_s  # minute, boot, two ticks
 
 
-def test_a_job_that_gitlab_hands_to_nobody_is_given_up_and_harms_no_other() -> None:
+def test_a_job_that_gitlab_gives_no_runner_is_given_up_and_harms_no_other() -> None:
     fleet = LivingFleet(BOTH, seed=4)
     hopeless = fleet.push()
     fleet.withheld.add(hopeless)
     others = [fleet.push(project=8) for _ in range(6)]
     fleet.go(30)
     assert {fleet.scene.gitlab.jobs[job].status for job in others} == {"success"}
-    assert [one.job.job_id for one in fleet.scene.queue.buried] == [hopeless]
+    assert [demand.job.job_id for demand in fleet.scene.queue.buried] == [hopeless]
     assert fleet.failed_launches(hopeless) == ATTEMPTS["small"]
     assert fleet.rows("small") == []

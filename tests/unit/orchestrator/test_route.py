@@ -1,4 +1,4 @@
-"""Where a pending job goes, whatever came before it, twice, or too late."""
+"""Where a pending job goes, whatever arrived before it, twice or too late."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -23,8 +23,8 @@ GITLAB, DOCKER = FLEET.split("\n[pools.docker]")
 def test_a_pending_job_gets_its_pool_and_its_demand_is_sent() -> None:
     scene = Scene()
     scene.push(1, queued_duration_s=2.5)
-    told = scene.route(1)
-    assert told == RouteResult(reason=Reason.ROUTED, wake=True)
+    result = scene.route(1)
+    assert result == RouteResult(reason=Reason.ROUTED, wake=True)
     (demand,) = scene.queue.demands
     assert demand == Demand(job=key(1), project_id=PROJECT, pool="docker", attempt=1)
     job = scene.job(1)
@@ -49,8 +49,8 @@ def test_the_same_delivery_twice_sends_one_demand() -> None:
 
 def test_of_two_that_decide_at_once_the_first_to_write_sends_the_demand() -> None:
     scene = Scene()
-    found = scene.push(1)
-    first, second = (route(scene.world, found, key(1), Lead()) for _ in range(2))
+    job = scene.push(1)
+    first, second = (route(scene.world, job, key(1), Lead()) for _ in range(2))
     assert first.demand is not None
     assert (second.demand, second.plan.reason) == (None, Reason.STALE_EVENT)
     assert scene.steps(1) == ["routed", "demand_sent"]
@@ -65,8 +65,8 @@ def test_a_job_that_no_pool_may_take_is_kept_with_the_reason(
 ) -> None:
     scene = Scene()
     scene.push(1, tags=tags)
-    told = scene.route(1)
-    assert told == RouteResult(reason=reason)
+    result = scene.route(1)
+    assert result == RouteResult(reason=reason)
     assert (scene.job(1).pool, scene.job(1).reason, scene.job(1).tags) == (None, reason, tags)
     assert scene.steps(1) == ["webhook_received", "event", "routed"]
 
@@ -100,7 +100,7 @@ def test_when_gitlab_fails_the_state_machine_gets_its_error_and_nothing_is_writt
     failure: FleetError, call: str
 ) -> None:
     scene = Scene()
-    if call == "job":  # somebody else has just read the pipeline
+    if call == "job":  # another function has just read the pipeline
         scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
         scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
     scene.push(1)
@@ -118,8 +118,8 @@ def test_a_job_that_outgrew_its_pool_goes_to_the_overflow() -> None:
     assert scene.job(1).pool == "small"
     scene.settle(1, "failed", failure_reason="job_execution_timeout")
     scene.push(2, name="build")
-    told = scene.route(2)
-    assert (scene.job(2).pool, told.reason) == ("docker", Reason.OVERFLOW)
+    result = scene.route(2)
+    assert (scene.job(2).pool, result.reason) == ("docker", Reason.OVERFLOW)
     scene.waits(3, name="lint")
     assert scene.job(3).pool == "small"
 
@@ -179,12 +179,12 @@ class TestPipeline:
         self, job_ids: tuple[int, ...]
     ) -> None:
         scene = Scene()
-        found = [scene.push(job_id) for job_id in job_ids]
+        pushed = [scene.push(job_id) for job_id in job_ids]
         jobs = JobsRoutedMeanwhile(
-            scene.table, lambda: route(scene.world, found[0], key(1), Lead())
+            scene.table, lambda: route(scene.world, pushed[0], key(1), Lead())
         )
         world = replace(scene.world, jobs=jobs)
-        together = route_together(world, found, Lead())
+        together = route_together(world, pushed, Lead())
         assert together.waits
         assert [demand.job for demand in together.demands] == [key(n) for n in job_ids[1:]]
         assert scene.steps(1).count("routed") == 1
@@ -200,7 +200,7 @@ class TestPipeline:
         scene.world.fleet.note_pipeline(INSTANCE, 3, read=True)
         assert scene.route(1) == RouteResult(reason=Reason.ROUTED, wake=True)
 
-    def test_a_reader_that_died_holds_nobody_up_for_long(self) -> None:
+    def test_a_reader_that_died_holds_up_no_other_for_long(self) -> None:
         scene = Scene()
         scene.push(1)
         scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
@@ -221,16 +221,16 @@ class TestPipeline:
 
 
 class JobsRoutedMeanwhile(JobRows):
-    """Somebody else routes a job between the look at the rows and the writing of them."""
+    """Another function routes a job between the look at the rows and the writing of them."""
 
     def __init__(self, table: Table, meanwhile: Callable[[], object]) -> None:
         super().__init__(table)
         self._meanwhile = meanwhile
 
     def jobs(self, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
-        found = super().jobs(keys)
+        jobs = super().jobs(keys)
         self._meanwhile()
-        return found
+        return jobs
 
 
 def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -> None:
@@ -238,7 +238,7 @@ def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -
     scene.push(1)
     assert scene.route(1, instance="gitlab.internal:8443").wake
     assert [demand.job for demand in scene.queue.demands] == [key(1)]
-    assert [one.instance for one in scene.world.fleet.watched(INSTANCE)] == [INSTANCE]
+    assert [project.instance for project in scene.world.fleet.watched(INSTANCE)] == [INSTANCE]
     scene.settle(1, "success", instance="gitlab.internal:8443")
     assert scene.job(1).status is JobStatus.FINISHED
     assert scene.world.jobs.waiting_in("docker") == ()

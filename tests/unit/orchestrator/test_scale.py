@@ -51,9 +51,12 @@ def test_two_rounds_on_the_same_snapshot_launch_once() -> None:
     scene = Scene()
     scene.waits(1)
     (pool,) = scene.world.config.pools
-    seen = [observe(scene.world, pool, messages=1) for _ in range(2)]
-    came = [apply(scene.world, one, decide_scale(one.snapshot, one.limits)) for one in seen]
-    assert [one.machines for one in came] == [1, 0]
+    observations = [observe(scene.world, pool, messages=1) for _ in range(2)]
+    outcomes = [
+        apply(scene.world, observed, decide_scale(observed.snapshot, observed.limits))
+        for observed in observations
+    ]
+    assert [outcome.machines for outcome in outcomes] == [1, 0]
     assert len(scene.backend.orders) == len(scene.runners) == 1
     scene.books_balance()
 
@@ -78,7 +81,7 @@ def test_a_job_is_launched_for_once_whatever_became_of_its_message(messages: int
     assert scene.queue.depth() == 0
 
 
-def test_at_the_ceiling_the_rest_waits_and_is_told_why() -> None:
+def test_at_the_ceiling_the_rest_waits_and_its_row_says_why() -> None:
     scene = Scene()
     runners = scene.launched(1, 2, 3, 4, 5)
     scene.waits(6, 7)
@@ -87,7 +90,7 @@ def test_at_the_ceiling_the_rest_waits_and_is_told_why() -> None:
     assert scene.job(6).reason is Reason.AT_CEILING
     assert scene.queue.depth() == 2
     scene.scale()
-    assert scene.steps(6).count("waits") == 1  # told once, not once a round
+    assert scene.steps(6).count("waits") == 1  # noted once, not once a round
     scene.settle(1, "canceled")
     assert scene.world.runners.close(runners[0], Reason.FINISHED, at=scene.clock())
     assert scene.scale().launched == 1
@@ -151,14 +154,14 @@ def test_a_launch_that_failed_unclearly_is_not_repeated_before_its_deadline() ->
 
 
 def test_a_job_whose_machine_took_another_one_gets_its_own() -> None:
-    """GitLab binds no runner to a job: that of job 1 gets job 2, which came later."""
+    """GitLab binds no runner to a job: that of job 1 gets job 2, which is younger."""
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.push(2)
     scene.takes(2, runner)
     assert scene.scale().launched == 1
-    assert {one.for_job for one in scene.runners} == {key(1)}
-    assert [one.job for one in scene.runners if one.job] == [key(2)]
+    assert {runner.for_job for runner in scene.runners} == {key(1)}
+    assert [runner.job for runner in scene.runners if runner.job] == [key(2)]
 
 
 def test_a_warm_target_is_kept_and_its_runners_wait_long() -> None:
@@ -199,7 +202,7 @@ def test_a_machine_that_another_round_is_equipping_just_now_is_left_to_it() -> N
     assert scene.gitlab.calls.count("create_runner") == 2
 
 
-def test_a_machine_is_equipped_once_and_the_record_that_came_too_late_goes() -> None:
+def test_a_machine_is_equipped_once_and_a_record_that_is_too_late_is_deleted() -> None:
     scene = Scene()
     scene.waits(1)
     (pool,) = scene.world.config.pools
@@ -263,21 +266,21 @@ def test_a_dead_letter_goes_with_what_it_tells_of(end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "remaining"),
     [
         (FLEET.replace("pools.docker", "pools.other"), 0),
         (FLEET.replace('backend = "tests"', 'backend = "lambda"\nmax_job_time = "11m"'), 0),
         (FLEET, 1),
     ],
 )
-def test_messages_for_a_pool_that_is_not_there_any_more_go(text: str, left: int) -> None:
+def test_messages_for_a_pool_that_is_not_there_any_more_go(text: str, remaining: int) -> None:
     """Nothing is served from this back end's queue for it, whether it has other pools or none."""
     scene = Scene()
     scene.waits(1)
     scene.backend.room = 0
     scene.with_config(text)
     scene.scale()
-    assert scene.queue.depth() == left
+    assert scene.queue.depth() == remaining
 
 
 def test_a_dead_letter_stays_as_long_as_its_job_is_given_up() -> None:

@@ -154,7 +154,7 @@ def test_a_failed_job_that_is_not_retried_says_why(
     )
 
 
-def test_a_retry_that_gitlab_refuses_is_told_and_not_tried_again() -> None:
+def test_a_retry_that_gitlab_refuses_is_noted_and_not_tried_again() -> None:
     scene = Scene(text=RETRYING)
     runner = scene.runs(1)
     scene.gitlab.failing["retry_job"] = Refused("not retryable", status=403)
@@ -167,7 +167,7 @@ def test_a_retry_that_gitlab_refuses_is_told_and_not_tried_again() -> None:
 @pytest.mark.parametrize(
     ("waiting", "settings", "wakes"),
     [
-        pytest.param((), "", False, id="nobody waits: most ends are of no use to anybody"),
+        pytest.param((), "", False, id="no job waits: most ends are of no use to any"),
         pytest.param((2,), "", True, id="a job waits for room"),
         pytest.param((), "idle = { count = 1 }\n", True, id="one is to be kept warm"),
     ],
@@ -179,7 +179,7 @@ def test_an_end_wakes_the_autoscaler_where_it_makes_room(
     runner = scene.runs(1)
     for job_id in waiting:
         scene.waits(job_id)
-    assert scene.scale().again_in_s == (1 if wakes else None)  # an end meanwhile woke nobody
+    assert scene.scale().again_in_s == (1 if wakes else None)  # an end meanwhile sent no wake
     assert scene.scale().again_in_s is None
     scene.reports(runner, MachineState.DONE, StepName.ENDED, job_id=1)
     done = scene.settle(1, "success", round_=1, runner_description=described(runner))
@@ -194,7 +194,7 @@ def test_an_end_wakes_the_autoscaler_where_it_makes_room(
 def test_a_machine_that_is_none_of_ours_is_nothing() -> None:
     scene = on_ec2(Scene())
     scene.runs(1)
-    done = scene.settle_machine(GONE, "i-of-somebody")
+    done = scene.settle_machine(GONE, "i-of-another")
     assert (done.reason, done.wake) == (Reason.NO_RECORD, False)
     assert len(scene.runners) == 1
 
@@ -235,7 +235,7 @@ def test_events_that_never_come_are_asked_for_once() -> None:
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_spot_notice_drains_an_idle_machine_and_is_told_of_a_busy_one(busy: bool) -> None:
+def test_a_spot_notice_drains_an_idle_machine_and_is_noted_of_a_busy_one(busy: bool) -> None:
     scene = on_ec2(Scene())
     runner = scene.runs(1) if busy else scene.launched(1)[0]
     if not busy:
@@ -245,7 +245,7 @@ def test_a_spot_notice_drains_an_idle_machine_and_is_told_of_a_busy_one(busy: bo
     assert ("spot_notice" in scene.steps(1)) is busy
 
 
-def test_a_runner_that_nobody_can_end_counts_until_it_says_goodbye() -> None:
+def test_a_runner_that_cannot_be_ended_counts_until_it_says_goodbye() -> None:
     """A canceled Lambda job that ignores SIGTERM: it was "gone" after 17 s, and ran on."""
     scene = Scene()
     scene.backend.shows_machines = False
@@ -270,11 +270,11 @@ def test_an_event_after_a_later_one_is_a_hop_once() -> None:
     scene = Scene()
     (runner,) = scene.launched(1)
     scene.hands_over(1, runner)
-    told: dict[str, Any] = {"runner_description": described(runner)}
-    scene.settle(1, "success", delivery_id="end", **told)
-    scene.settle(1, "success", delivery_id="end", **told)  # a try after a crash
+    facts: dict[str, Any] = {"runner_description": described(runner)}
+    scene.settle(1, "success", delivery_id="end", **facts)
+    scene.settle(1, "success", delivery_id="end", **facts)  # a try after a crash
     for _ in range(2):
-        scene.settle(1, "running", delivery_id="start", **told)
+        scene.settle(1, "running", delivery_id="start", **facts)
     late = [
         (step.name, step.reason, step.delivery_id or step.detail)
         for step in scene.row(1).steps[-2:]

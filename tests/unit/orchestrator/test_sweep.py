@@ -34,7 +34,7 @@ def test_nothing_is_done_to_what_is_well() -> None:
     scene.reports(runner, MachineState.BUSY, job_id=1)
     done = scene.sweep()
     assert (done.runners, done.closed, done.strays) == (2, 0, 0)
-    assert {one.id for one in scene.runners} == {runner.id, booting.id}
+    assert {live.id for live in scene.runners} == {runner.id, booting.id}
     assert len(scene.gitlab.records) == 2
 
 
@@ -101,7 +101,7 @@ def test_the_timer_outside_ends_a_whole_launch_and_nothing_else() -> None:
     assert end_launch(scene.world.backends.values(), first.launch_id, at=scene.clock()) == 2
     assert close_launch(scene.world, first.launch_id) == 1
     assert {first.machine_id, second.machine_id} == set(scene.backend.ended)
-    assert [one.id for one in scene.runners] == [other.id]
+    assert [runner.id for runner in scene.runners] == [other.id]
     assert end_launch(scene.world.backends.values(), first.launch_id, at=scene.clock()) == 0
     assert close_launch(scene.world, first.launch_id) == 0
 
@@ -136,7 +136,7 @@ def test_a_runner_record_without_a_row_is_deleted_unless_a_job_runs_on_it(works:
     scene = Scene()
     new = NewRunner(kind="group_type", description=f"{STRAY} ({STACK})", tags=("docker",))
     record = scene.gitlab.create_runner(new)
-    theirs = scene.gitlab.create_runner(replace(new, description="somebody else's"))
+    theirs = scene.gitlab.create_runner(replace(new, description="another team's"))
     pool = scene.gitlab.create_runner(replace(new, description="fleet pool docker"))
     other = scene.gitlab.create_runner(replace(new, description=f"{STRAY} (other-fleet)"))
     if works:
@@ -179,8 +179,8 @@ def test_what_cannot_be_ended_is_counted_as_leaked_and_not_as_closed(side: str) 
     """One runner that said goodbye, and one stray of each kind."""
     scene = Scene()
     runner, well = scene.launched(1, 2)
-    for one in (runner, well):
-        scene.reports(one, MachineState.BUSY, job_id=1)
+    for busy in (runner, well):
+        scene.reports(busy, MachineState.BUSY, job_id=1)
     scene.reports(runner, MachineState.DONE, StepName.ENDED)
     lost = Machine(machine_id="m-lost", alive=True, launched_at=AT, launch_id="gone", pool="docker")
     scene.backend.shown["m-lost"] = lost

@@ -1,4 +1,4 @@
-"""Who waits in a pool is followed by a wake, whatever came in which order and whoever died."""
+"""A wake follows each job that waits in a pool, in any order of events and after any death."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ from orchestrator.route import route_event
 from tests.fakes import Clock, FakeQueue, FakeTable
 from tests.unit.orchestrator.scene import FLEET, PROJECT, Scene, key
 
-# One pipeline: two jobs of ours, one for somebody else's runners, one that no pool takes untagged.
+# One pipeline: two jobs of ours, one for another team's runners, one that no pool takes untagged.
 PIPELINE = {1: ("docker",), 2: ("docker", "big"), 3: ("gpu",), 4: ()}
 TRIES = 5  # of the route machine's task
 ROUNDS = 20  # of its waits for another reader
@@ -62,8 +62,8 @@ class FatedTable(FakeTable):
         self.fate.effect()
         done = super()._carry_out(changes)
         if done:
-            told = [one.pk for one in changes if "pool" in one.put]
-            self.routed |= dict.fromkeys(told, next(self.numbers))
+            partitions = [change.pk for change in changes if "pool" in change.put]
+            self.routed |= dict.fromkeys(partitions, next(self.numbers))
         return done
 
     def _may_fail(self) -> None:
@@ -122,7 +122,7 @@ class Site:
         """One invocation of the execution that waits longest; it may have to come again."""
         this = self.waiting.popleft()
         try:
-            told = route_event(self.scene.world, this.event)
+            result = route_event(self.scene.world, this.event)
         except (Died, FleetError):
             self.fate.dead = False
             this.tries += 1
@@ -130,12 +130,12 @@ class Site:
             if this.tries < TRIES:
                 self.waiting.append(this)
             return
-        if told.again_in_s is not None:
+        if result.again_in_s is not None:
             this.rounds += 1
-            self.scene.clock.go(told.again_in_s)
+            self.scene.clock.go(result.again_in_s)
             assert this.rounds < ROUNDS
             self.waiting.append(this)
-        elif told.wake:
+        elif result.wake:
             self.wakes.append(next(self.table.numbers))
 
     def kill(self) -> None:
@@ -170,7 +170,7 @@ def effects_of(order: tuple[int, ...]) -> int:
 
 
 def checked(site: Site) -> None:
-    """Nobody who should be waiting is missing, and nobody is forgotten."""
+    """No job that should wait is missing, and none is forgotten."""
     waiting = {job.job_id for job in site.scene.world.jobs.waiting_in("docker")}
     assert waiting == {1, 2}
     assert site.forgotten() == []
@@ -233,8 +233,8 @@ def test_a_wake_before_the_index_shows_the_job_looks_again_soon() -> None:
     scene.table.lag()
     scene.route(1)
     scene.queue.depth = lambda: 0  # type: ignore[method-assign]  # SQS counts about
-    told = scene.scale()
-    assert (told.launched, told.again_in_s) == (0, 1)
+    result = scene.scale()
+    assert (result.launched, result.again_in_s) == (0, 1)
     scene.table.catch_up()
     scene.clock.go(2)
     assert (scene.scale().launched, scene.scale().again_in_s) == (1, None)
@@ -264,10 +264,10 @@ class TestSettle:
         scene.backend.die(runner.machine_id or "")
         scene.queue.failing = Transient(call="sqs.SendMessageBatch")
         scene.world.backends["ec2"] = scene.backend  # type: ignore[index]
-        told = scene.settle_machine(
+        result = scene.settle_machine(
             "EC2 Instance State-change Notification", runner.machine_id or ""
         )
-        assert told.wake
+        assert result.wake
         assert scene.runners == ()
         scene.queue.failing = None
         assert scene.scale().launched == 1

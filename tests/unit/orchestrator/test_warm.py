@@ -1,4 +1,4 @@
-"""Pools whose warm machines never serve, over hours: few launches, and the operator is told."""
+"""Pools whose warm machines never serve, over hours: few launches, and an alarm."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_an_image_that_never_serves_is_launched_few_times(weather: Weather) -> N
     fleet.weather = Weather()
     fleet.scene.world.fleet.forgive("small")
     fleet.go(30)
-    alive = [one for one in fleet.guests.values() if one.state != "gone"]
+    alive = [guest for guest in fleet.guests.values() if guest.state != "gone"]
     assert len(alive) == 4, "a good image is kept warm again"
 
 
@@ -40,7 +40,7 @@ def test_a_pool_that_stopped_serves_jobs(capsys: pytest.CaptureFixture[str]) -> 
     fleet.go(60)
     stopped = logged(capsys, "WarmLaunchesStopped")
     assert len(stopped) > 30, "each minute, for the alarm"
-    assert {(one["pool"], one["failures"]) for one in stopped} == {("small", 3)}
+    assert {(line["pool"], line["failures"]) for line in stopped} == {("small", 3)}
     fleet.weather = Weather()
     job_id = fleet.push()
     fleet.go(15)

@@ -15,7 +15,7 @@ def at_leisure() -> bool:
 
 
 def watched(scene: Scene) -> set[int]:
-    return {one.project_id for one in scene.world.fleet.watched(INSTANCE)}
+    return {project.project_id for project in scene.world.fleet.watched(INSTANCE)}
 
 
 def test_named_projects_and_those_of_groups_are_watched() -> None:
@@ -49,7 +49,7 @@ def test_a_project_that_is_known_is_not_written_again() -> None:
     scene.gitlab.add_project(GitLabProject(id=78, path="acme/moved"))
     scene.clock.go(600)
     refresh_watched(scene.world, at_leisure)
-    assert [one.path for one in scene.world.fleet.watched(INSTANCE)] == ["acme/moved"]
+    assert [project.path for project in scene.world.fleet.watched(INSTANCE)] == ["acme/moved"]
 
 
 def test_a_listing_ends_when_time_does() -> None:
