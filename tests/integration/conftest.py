@@ -14,6 +14,7 @@ import pytest
 
 from local.aws.engine import ACCOUNT, CONFIG, Engine, EngineOptions, wait_until
 from local.aws.stack import Stack, StackOptions, deploy_stack
+from local.machines.imds import ImdsServer
 
 STANDINS = Path(__file__).parent / "standins"
 
@@ -33,6 +34,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def stack(engine: Engine) -> Stack:
     """The fleet as it is deployed, with its own functions; its secrets have no value yet."""
     return deploy_stack(engine)
+
+
+@pytest.fixture
+def imds_server() -> Iterator[ImdsServer]:
+    with ImdsServer() as running:
+        yield running
 
 
 def make_function(engine: Engine, name: str, source: str, **settings: Any) -> None:

@@ -19,6 +19,7 @@ from fleet.machine.mailbox import MachineState, Report
 from fleet.steps import Outcome, StepName
 from local.loopback import Answerer, LoopbackServer
 from local.machines.imds import ImdsServer, InstanceMetadata
+from tests.integration.metadata import instance
 from tests.integration.runs import eventually
 from tests.unit.infra.documents import user_data
 
@@ -168,17 +169,8 @@ class Booting:
 
 
 def machine(executor: str) -> InstanceMetadata:
-    return InstanceMetadata(
-        instance_id="i-1",
-        region="eu-central-1",
-        zone="eu-central-1a",
-        instance_type="m7i.large",
-        image_id="ami-1",
-        role="machine",
-        tags={"runner-fleet:executor": executor},
-        user_data="",
-        role_keys=lambda: SECRETS,
-    )
+    tags = {"runner-fleet:executor": executor}
+    return instance(tags=tags, user_data="", role_keys=lambda: SECRETS)
 
 
 @pytest.fixture

@@ -1,39 +1,19 @@
 """The metadata client against the local server."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ec2_runner.imds import ENDPOINT, Imds, SpotNotice
 from fleet.errors import Transient
-from local.machines.imds import ImdsServer, InstanceMetadata
+from local.machines.imds import ImdsServer
+from tests.integration.metadata import instance
 
 AT = datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC)
 
 
-def instance() -> InstanceMetadata:
-    return InstanceMetadata(
-        instance_id="i-1",
-        region="eu-central-1",
-        zone="eu-central-1a",
-        instance_type="m7i.large",
-        image_id="ami-1",
-        role="machine",
-        tags={"runner-fleet:stack": "fleet"},
-        user_data="#!/bin/bash\n",
-        role_keys=dict,
-    )
-
-
-@pytest.fixture
-def server() -> Iterator[ImdsServer]:
-    with ImdsServer() as running:
-        yield running
-
-
-def test_the_machine_knows_its_region(server: ImdsServer) -> None:
-    imds = Imds.of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": server.add(instance())})
+def test_the_machine_knows_its_region(imds_server: ImdsServer) -> None:
+    imds = Imds.of({"AWS_EC2_METADATA_SERVICE_ENDPOINT": imds_server.add(instance())})
     assert imds.region() == "eu-central-1"
 
 
@@ -41,9 +21,9 @@ def test_the_usual_endpoint_is_ec2s_own() -> None:
     assert vars(Imds.of({}))["_endpoint"] == ENDPOINT == "http://169.254.169.254"
 
 
-def test_notices_have_their_times(server: ImdsServer) -> None:
+def test_notices_have_their_times(imds_server: ImdsServer) -> None:
     metadata = instance()
-    imds = Imds(server.add(metadata))
+    imds = Imds(imds_server.add(metadata))
     metadata.spot_at, metadata.rebalance_at = AT, AT + timedelta(minutes=1)
     assert imds.spot_notice() == SpotNotice(action="terminate", at=AT)
     assert imds.rebalance_at() == AT + timedelta(minutes=1)
@@ -69,8 +49,8 @@ def test_a_token_that_ran_out_is_replaced() -> None:
         assert len(set(server.used)) == 2
 
 
-def test_an_unknown_machine_has_no_region(server: ImdsServer) -> None:
-    endpoint = server.add(instance())
-    server.remove("i-1")
+def test_an_unknown_machine_has_no_region(imds_server: ImdsServer) -> None:
+    endpoint = imds_server.add(instance())
+    imds_server.remove("i-1")
     with pytest.raises(Transient, match="lacks"):
         Imds(endpoint).region()

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -12,36 +11,11 @@ import pytest
 from botocore.utils import InstanceMetadataFetcher
 
 from fleet.errors import Transient
-from local.machines.imds import ImdsServer, InstanceMetadata
+from local.machines.imds import ImdsServer
+from tests.integration.metadata import instance
 
 TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN = "X-aws-ec2-metadata-token"
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "ASIA",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_SESSION_TOKEN": "session",
-}
-
-
-def instance(instance_id: str = "i-1", **changes: Any) -> InstanceMetadata:
-    usual: dict[str, Any] = {
-        "instance_id": instance_id,
-        "region": "eu-central-1",
-        "zone": "eu-central-1a",
-        "instance_type": "m7i.large",
-        "image_id": "ami-1",
-        "role": "machine",
-        "tags": {"runner-fleet:stack": "fleet", "Name": "rf-1"},
-        "user_data": "#!/bin/bash\necho",
-        "role_keys": lambda: KEYS,
-    }
-    return InstanceMetadata(**(usual | changes))
-
-
-@pytest.fixture
-def server() -> Iterator[ImdsServer]:
-    with ImdsServer() as running:
-        yield running
 
 
 def ask(url: str, method: str = "GET", **headers: str) -> str:
@@ -64,8 +38,8 @@ def refused(status: int) -> Iterator[None]:
         assert answer.code == status
 
 
-def test_pages(server: ImdsServer) -> None:
-    endpoint = server.add(instance())
+def test_pages(imds_server: ImdsServer) -> None:
+    endpoint = imds_server.add(instance())
     for path, text in {
         "meta-data/instance-id": "i-1",
         "meta-data/instance-type": "m7i.large",
@@ -88,9 +62,9 @@ def test_pages(server: ImdsServer) -> None:
             read(endpoint, f"meta-data/{path}")
 
 
-def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
+def test_notices_appear_while_it_runs(imds_server: ImdsServer) -> None:
     metadata = instance()
-    endpoint = server.add(metadata)
+    endpoint = imds_server.add(metadata)
     metadata.spot_at = metadata.rebalance_at = datetime(2026, 8, 20, 9, 15, 1, tzinfo=UTC)
     spot = json.loads(read(endpoint, "meta-data/spot/instance-action"))
     assert spot == {"action": "terminate", "time": "2026-08-20T09:15:01Z"}
@@ -98,8 +72,8 @@ def test_notices_appear_while_it_runs(server: ImdsServer) -> None:
     assert advice == {"noticeTime": "2026-08-20T09:15:01Z"}
 
 
-def test_a_page_needs_a_token_that_has_not_expired(server: ImdsServer) -> None:
-    endpoint = server.add(instance())
+def test_a_page_needs_a_token_that_has_not_expired(imds_server: ImdsServer) -> None:
+    endpoint = imds_server.add(instance())
     expired = ask(f"{endpoint}latest/api/token", "PUT", **{TTL: "0"})
     for headers in ({}, {TOKEN: "made-up"}, {TOKEN: expired}):
         with refused(401):
@@ -108,26 +82,26 @@ def test_a_page_needs_a_token_that_has_not_expired(server: ImdsServer) -> None:
         ask(f"{endpoint}latest/api/token", "PUT")
 
 
-def test_each_instance_has_its_own_pages(server: ImdsServer) -> None:
-    first, second = server.add(instance("i-1")), server.add(instance("i-2"))
+def test_each_instance_has_its_own_pages(imds_server: ImdsServer) -> None:
+    first, second = imds_server.add(instance("i-1")), imds_server.add(instance("i-2"))
     assert read(first, "meta-data/instance-id") == "i-1"
     assert read(second, "meta-data/instance-id") == "i-2"
-    server.remove("i-1")
+    imds_server.remove("i-1")
     with refused(404):
         read(first, "meta-data/instance-id")
 
 
-def test_botocore_finds_the_roles_keys(server: ImdsServer) -> None:
-    config = {"ec2_metadata_service_endpoint": server.add(instance())}
+def test_botocore_finds_the_roles_keys(imds_server: ImdsServer) -> None:
+    config = {"ec2_metadata_service_endpoint": imds_server.add(instance())}
     fetched = InstanceMetadataFetcher(timeout=2, config=config).retrieve_iam_role_credentials()
     assert (fetched["access_key"], fetched["token"]) == ("ASIA", "session")
     assert fetched["role_name"] == "machine"
 
 
-def test_without_the_engine_the_answer_is_503(server: ImdsServer) -> None:
+def test_without_the_engine_the_answer_is_503(imds_server: ImdsServer) -> None:
     def no_engine() -> dict[str, str]:
         raise Transient("no engine")
 
-    endpoint = server.add(instance(role_keys=no_engine))
+    endpoint = imds_server.add(instance(role_keys=no_engine))
     with refused(503):
         read(endpoint, "meta-data/iam/security-credentials/machine")
