@@ -1,6 +1,5 @@
-"""What several attacks need: an open folder, and an event loop as in a function."""
+"""What several attacks need."""
 
-import asyncio
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,3 @@ def open_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     assert remove_tree(folder, within_s=60)
-
-
-@pytest.fixture
-def closed_event_loop() -> Iterator[None]:
-    """The app of a Lambda function keeps a loop for the next call."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()

@@ -1,7 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,18 +32,7 @@ from webhook.app import WebhookWorld, create_app, handler, prepare, serve, wirin
 from webhook.delivery import MAX_BODY
 
 PENDING, PROVEN = encoded(), with_token()
-
-
-@pytest.fixture(autouse=True)
-def closed_event_loop() -> Iterator[None]:
-    """Mangum keeps a loop for the next call; here the last test's must not stay open."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    with suppress(RuntimeError):  # none is set after `asyncio.run`; else Mangum made its own
-        asyncio.get_event_loop().close()
-    asyncio.set_event_loop(None)
-    loop.close()
+pytestmark = pytest.mark.usefixtures("closed_event_loop")
 
 
 @dataclass(eq=False)
