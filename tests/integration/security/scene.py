@@ -7,6 +7,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
+import botocore.session
+from botocore.loaders import create_loader
 
 from adapters.aws.cipher import KmsCipher
 from adapters.aws.clients import Clients, patient
@@ -61,6 +63,7 @@ max_job_time = "14m"
 """
 TEXT = GITLAB + POOLS
 TOKEN_LIFETIME = timedelta(hours=12)
+SERVICES = create_loader()  # reads the model of each service once, for all roles
 FUNCTIONS = ("route", "scale", "settle", "reconcile", "sweep")
 
 
@@ -79,7 +82,10 @@ def role_arns(engine: Engine, stack: Stack) -> dict[str, str]:
 
 def session(engine: Engine, arn: str, name: str = "test") -> boto3.Session:
     keys = engine.role_environment(arn, name)
+    core = botocore.session.Session()
+    core.register_component("data_loader", SERVICES)
     return boto3.Session(
+        botocore_session=core,
         aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
         aws_session_token=keys["AWS_SESSION_TOKEN"],
