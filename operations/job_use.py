@@ -10,7 +10,6 @@ from fleet.past import NANO, PastRun
 from fleet.rules.costs import parts_of
 from fleet.rules.right_size import (
     HINTS,
-    SizeHint,
     decide_fit,
     share_of_cpu,
     share_of_memory,
@@ -37,7 +36,6 @@ class JobUse:
     idle_usd: Decimal | None
     run_usd: Decimal | None
     capacity: str | None
-    fit: SizeHint
     hint: str
 
 
@@ -48,7 +46,6 @@ def job_use(deployed: Deployed, trail: Trail) -> JobUse:
     capacity = run.capacity if run else None
     pool = deployed.config().pool(trail.pool) if trail.pool else None
     size = size_of_machine(pool, capacity)
-    fit = decide_fit(usage, size, trail.ran_s)
     booting, idling, running = parts_of(run) if run and run.usd_nano is not None else (None,) * 3
     return JobUse(
         memory_peak=usage.memory_peak,
@@ -60,8 +57,7 @@ def job_use(deployed: Deployed, trail: Trail) -> JobUse:
         idle_usd=_usd(idling),
         run_usd=_usd(running),
         capacity=capacity,
-        fit=fit,
-        hint=HINTS[fit],
+        hint=HINTS[decide_fit(usage, size, trail.ran_s)],
     )
 
 
