@@ -162,7 +162,7 @@ def _resources(aws: Clients, stack: str) -> Mapping[str, Any]:
             body: Any = aws.cloudformation.get_template(StackName=stack)["TemplateBody"]
     except ClientError:
         return {}
-    template = yaml.safe_load(body) if isinstance(body, str) else body
+    template = yaml.load(body, Loader=yaml.CSafeLoader) if isinstance(body, str) else body
     resources: Mapping[str, Any] = template.get("Resources", {})
     return resources
 
