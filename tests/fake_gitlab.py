@@ -126,8 +126,8 @@ class FakeGitLab(GitLab):
         """What waits in one project, oldest first; the newest where more wait than `at_most`."""
         self._called("pending_jobs", project_id)
         waiting = [job for job in self.jobs.values() if job.status == "pending"]
-        mine = [job for job in waiting if job.project_id == project_id]
-        newest = sorted(mine, key=lambda job: job.id, reverse=True)[:at_most]
+        jobs = [job for job in waiting if job.project_id == project_id]
+        newest = sorted(jobs, key=lambda job: job.id, reverse=True)[:at_most]
         return newest[::-1]
 
     def is_protected(self, project_id: int, ref: str, *, is_tag: bool) -> bool | None:
@@ -152,15 +152,15 @@ class FakeGitLab(GitLab):
 
     def pipeline_jobs(self, project_id: int, pipeline_id: int) -> list[GitLabJob]:
         self._called("pipeline_jobs")
-        mine = [job for job in self.jobs.values() if job.pipeline_id == pipeline_id]
-        return list({job.name: job for job in sorted(mine, key=lambda job: job.id)}.values())
+        jobs = [job for job in self.jobs.values() if job.pipeline_id == pipeline_id]
+        return list({job.name: job for job in sorted(jobs, key=lambda job: job.id)}.values())
 
     def pending_in_pipeline(
         self, project_id: int, pipeline_id: int, *, at_most: int
     ) -> list[GitLabJob]:
         self._called("pending_in_pipeline")
-        mine = [job for job in self.jobs.values() if job.pipeline_id == pipeline_id]
-        waiting = [job for job in mine if job.status == "pending"]
+        jobs = [job for job in self.jobs.values() if job.pipeline_id == pipeline_id]
+        waiting = [job for job in jobs if job.status == "pending"]
         return sorted(waiting, key=lambda job: job.id)[:at_most]
 
     def create_runner(self, new: NewRunner) -> CreatedRunner:
@@ -208,8 +208,8 @@ class FakeGitLab(GitLab):
 
     def runner_jobs(self, runner_id: int, *, status: str | None = None) -> list[GitLabJob]:
         self._called("runner_jobs")
-        its = [job for job in self.jobs.values() if job.runner_id == runner_id]
-        return [job for job in its if status in {None, job.status}]
+        jobs = [job for job in self.jobs.values() if job.runner_id == runner_id]
+        return [job for job in jobs if status in {None, job.status}]
 
     def is_valid(self, token: str) -> bool:
         """Whether GitLab takes a runner's token: it is not reset, deleted or expired."""

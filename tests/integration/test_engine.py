@@ -163,7 +163,7 @@ def test_an_engine_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     engine.stop()
 
 
-def test_a_wait_in_vain_names_its_object_and_the_end_of_the_log(tmp_path: Path) -> None:
+def test_the_error_of_a_wait_names_its_object_and_the_end_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("the last words\n")
     with pytest.raises(EngineFailed, match=r"0 s for a miracle\nthe last words"):

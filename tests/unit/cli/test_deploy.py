@@ -151,7 +151,7 @@ def test_what_is_new_of_the_images_is_built_and_used() -> None:
     assert parameters["LambdaImage"] is None  # as it was: the operator chose it
 
 
-def test_a_stack_whose_images_fail_is_deployed_all_the_same() -> None:
+def test_a_stack_whose_images_fail_is_still_deployed() -> None:
     aws = FakeAws({"CodeBucket": "b"})
     aws.registry.failing["x86_64"] = "FAILED"
     result = run(aws)

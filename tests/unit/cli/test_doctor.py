@@ -207,7 +207,7 @@ def sick(ward: Ward, fleet: AtWork) -> None:
     fleet.gitlab.records.clear()
 
 
-def test_what_is_wrong_is_said_with_what_to_do(
+def test_each_fault_is_a_line_with_what_to_do(
     ward: Ward, at_work: AtWork, screen: Callable[[str, str], None]
 ) -> None:
     session = Session({sources_version(): "0.1.0+01234567"})

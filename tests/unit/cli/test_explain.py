@@ -200,7 +200,7 @@ def test_a_runner_that_gitlab_gives_nothing_is_not_the_jobs() -> None:
     assert (trail["standing"], trail["runner_id"], trail["machine"]) == ("withheld", None, None)
 
 
-def test_a_job_that_is_not_pending_yet_and_an_unusable_gitlab_are_said() -> None:
+def test_explain_knows_a_job_that_is_not_pending_yet_and_an_unusable_gitlab() -> None:
     at_work = AtWork().configure()
     first = at_work.job(2)
     retry = replace(first, key=key(1))
@@ -299,7 +299,7 @@ def test_each_of_them_finds_the_job_whatever_its_case(name: str) -> None:
 # Jobs that the ledger does not know
 
 
-def test_an_unknown_job_is_said_with_what_to_check(screen: Screen) -> None:
+def test_an_unknown_job_prints_what_to_check(screen: Screen) -> None:
     session = Session()
     at_work = with_gitlab_job()
     at_work.session = session

@@ -61,7 +61,7 @@ class FakeAccounts(FakeGitLab):
 # The words, whole
 
 
-def test_a_valid_file_is_said_with_the_scopes_it_needs(
+def test_a_valid_file_prints_the_scopes_that_it_needs(
     file: Path, screen: Callable[[str, str], None]
 ) -> None:
     session = Session()

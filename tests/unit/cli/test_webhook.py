@@ -371,7 +371,7 @@ class TestAGroupAbove:
         is_made = PROJECT in {hook.scope for hook in covered.recorded}
         assert is_made is (status == 404)
 
-    def test_one_of_its_own_is_kept_and_said(self, covered: Shell) -> None:
+    def test_a_hook_of_its_own_stays_and_the_command_says_so(self, covered: Shell) -> None:
         covered.fake.answers("GET", "/groups/42/hooks/5", HOOK)
         stored(covered, PROJECT)
         covered.fake.answers("GET", "/projects/77/hooks", [HOOK])

@@ -60,8 +60,8 @@ def test_what_counts_as_there_for_a_job() -> None:
 
 
 def test_everything_that_is_alive_counts_for_the_size() -> None:
-    everyone = [runner(state.value, state) for state in RunnerState]
-    assert snapshot(jobs(9), *everyone).size == len(RunnerState)
+    runners = [runner(state.value, state) for state in RunnerState]
+    assert snapshot(jobs(9), *runners).size == len(RunnerState)
     assert snapshot(jobs(9)).size == 0
     assert snapshot((), *idle(2)).size == 2
 

@@ -1,4 +1,4 @@
-"""Schedules held against a walk along the clock on the wall, minute by minute, over its changes.
+"""Schedules compared with a walk along the clock on the wall, minute by minute, over its changes.
 
 The rule computes moments; here a person sits before a clock and reads it.
 """

@@ -79,7 +79,7 @@ def test_the_webhook_needs_a_table_a_secret_and_an_address() -> None:
 
 
 @pytest.mark.parametrize("reach", [find, lambda name, aws: wiring(aws, name)])
-def test_a_stack_that_is_not_there_is_said_with_where_it_was_looked_for(reach: Any) -> None:
+def test_the_error_of_a_missing_stack_names_the_region(reach: Any) -> None:
     with pytest.raises(Refused) as refused:
         reach("nowhere", FakeAws().clients())
     assert str(refused.value) == (
@@ -107,7 +107,7 @@ def test_an_answer_that_says_nothing_of_the_stack_is_not_taken_for_one(
     assert raised.value.facts == {"call": "cloudformation.DescribeStacks", "code": code}
 
 
-def test_an_endpoint_that_is_no_address_is_said() -> None:
+def test_an_endpoint_that_is_no_address_is_refused() -> None:
     class Misled:
         """Clients that botocore will not make."""
 
@@ -125,7 +125,7 @@ def test_an_endpoint_that_is_no_address_is_said() -> None:
 # What is stored
 
 
-def test_a_stored_configuration_that_is_wrong_by_now_is_said_as_such() -> None:
+def test_a_stored_configuration_that_is_wrong_by_now_is_named_as_stored() -> None:
     at_work = AtWork().configure()
     row = at_work.table.items["config", "current"]
     row["toml"] = str(row["toml"]).replace('"ec2"', '"k8s"')

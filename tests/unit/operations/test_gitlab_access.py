@@ -20,7 +20,7 @@ def test_what_no_header_can_carry_is_refused_unsaid(
 
 
 @pytest.mark.parametrize("name", ["glpat-secret", "", "1A", "MY TOKEN", "MY_TOKEN=glpat"])
-def test_a_token_in_place_of_the_variables_name_is_not_said(name: str) -> None:
+def test_the_error_does_not_repeat_a_token_in_place_of_the_variables_name(name: str) -> None:
     with pytest.raises(Refused) as refused:
         token_in(name)
     says = "give the name of an environment variable that holds the token"

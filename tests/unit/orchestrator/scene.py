@@ -104,7 +104,7 @@ class ScenePoolSecrets(PoolSecrets):
 
     def store(self, pool: PoolConfig, token: PoolToken) -> None:
         """Another token; a failure may come after it was written."""
-        if self.scene.fails_to_store is None or self.scene.stores_all_the_same:
+        if self.scene.fails_to_store is None or self.scene.stores_and_fails:
             self.scene.pool_tokens[pool.name] = token
         if self.scene.fails_to_store is not None:
             raise self.scene.fails_to_store
@@ -127,7 +127,7 @@ class Scene:
         self.pool_tokens: dict[str, PoolToken] = {"docker": PoolToken(runner_id=1, token="glrt-p")}
         self.gitlab.clock = self.clock
         self.fails_to_store: FleetError | None = None  # a pool's token
-        self.stores_all_the_same = False
+        self.stores_and_fails = False
         self.world = self.with_config(self.text)
 
     def with_config(

@@ -111,7 +111,7 @@ def test_an_hour_without_gitlab_launches_next_to_nothing(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "period"), [(PER_MACHINE, 1), (SHARED, 3), (PER_MACHINE, 7)])
 def test_a_flapping_gitlab_costs_no_attempt_and_few_machines(text: str, period: int) -> None:
-    """It answers for a tick of twenty seconds and fails for some; jobs are served all the same."""
+    """It answers for a tick of twenty seconds and fails for some; jobs are still served."""
     fleet = LivingFleet(text, in_order=True)
     jobs = burst(fleet, projects=(7,))
     ticks = 0

@@ -146,7 +146,7 @@ def test_a_failure_without_a_webhook_is_retried(taken: bool) -> None:
 @pytest.mark.parametrize(
     "why", [Reason.RETRY_OFF, Reason.DEPLOYS, Reason.RETRIED_BEFORE, Reason.INFRA_RETRY]
 )
-def test_a_lost_job_that_is_left_to_people_says_so_at_once(why: Reason) -> None:
+def test_the_row_of_a_lost_job_that_is_left_to_people_says_so_at_once(why: Reason) -> None:
     """It is not cancelled, or `retry:` of its CI file could not count when GitLab fails it."""
     scene = Scene(text=FLEET + "infra_retry = false\n" if why is Reason.RETRY_OFF else FLEET)
     runner = scene.runs(1)

@@ -24,7 +24,7 @@ PAUSE = Transient("our calls to GitLab are used up", retry_after_s=5.0)
 
 
 def goes_unserved(scene: Scene, runner: Runner) -> None:
-    """A machine waits in vain, says goodbye and powers off."""
+    """A machine gets no job, says goodbye and powers off."""
     scene.reports(runner, MachineState.DONE, StepName.ENDED, outcome=Outcome.NO_JOB)
     scene.clock.go(LATER_S)
 
@@ -212,7 +212,7 @@ def test_looking_up_ends_when_gitlab_is_not_well(failure: FleetError, calls: int
 
 
 def test_of_a_huge_backlog_the_newest_are_read_and_the_older_ones_left_as_they_are() -> None:
-    """More than GitLab lists in a minute's calls: what is not listed may wait all the same."""
+    """More than GitLab lists in a minute's calls: what it does not list may still wait."""
     scene = watching(7)
     scene.waits(1, 2, 3, 2000)
     scene.gitlab.change(2000, status="canceled")

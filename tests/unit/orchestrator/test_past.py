@@ -16,7 +16,7 @@ from fleet.usage import Usage
 from tests.unit.orchestrator.scene import AT, INSTANCE, PROJECT, SPOT, Scene, described, key
 
 
-def kept(scene: Scene) -> list[PastRun]:
+def past_runs(scene: Scene) -> list[PastRun]:
     return scene.world.history.between(AT - timedelta(days=1), AT + timedelta(days=2))
 
 
@@ -41,7 +41,7 @@ def test_a_job_and_its_machine_are_one_run_with_their_hops() -> None:
     for round_ in range(1, 4):
         scene.clock.go(10)
         scene.settle(1, "success", round_=round_, **facts)
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.id, run.job_id, run.outcome, run.for_job) == (runner.id, 1, "success", 1)
     assert (run.launched_at, run.called_home_at) == (AT, AT + timedelta(seconds=30))
     assert run.taken_at == AT + timedelta(seconds=35)
@@ -65,7 +65,7 @@ def test_a_job_that_ended_unseen_is_kept_with_its_runner() -> None:
     assert scene.sweep().closed == 1
     (gone,) = (step for step in scene.row(1).steps if step.name is StepName.MACHINE_GONE)
     assert gone.reason is Reason.MACHINE_GONE
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.job_id, run.outcome, run.failure) == (1, "failed", "script_failure")
 
 
@@ -74,7 +74,7 @@ def test_a_machine_without_a_job_is_kept_with_the_job_it_was_for() -> None:
     (runner,) = scene.launched(1)
     assert scene.closes(runner, Reason.BOOT_DEADLINE)
     assert not scene.closes(runner, Reason.BOOT_DEADLINE)
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.job_id, run.for_job, run.reason) == (None, 1, "boot_deadline")
 
 
@@ -83,7 +83,7 @@ def test_a_job_that_ends_before_any_machine_is_kept_too() -> None:
     scene.waits(1)
     for _ in range(2):
         scene.settle(1, "canceled", finished_at=scene.clock())
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.id, run.outcome, run.had_machine, run.pool) == (
         "job-1",
         "canceled",
@@ -97,11 +97,11 @@ def test_the_end_that_gitlab_tells_after_the_machine_joins_its_run() -> None:
     runner = scene.runs(1)
     scene.clock.go(50)
     assert scene.closes(runner, Reason.MACHINE_GONE)
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.job_id, run.outcome) == (1, None)
     scene.clock.go(50)
     scene.settle(1, "failed", failure_reason="runner_system_failure", finished_at=scene.clock())
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.id, run.outcome, run.failure) == (runner.id, "failed", "runner_system_failure")
 
 
@@ -131,7 +131,7 @@ def test_what_a_job_used_is_kept() -> None:
     write = Change(pk=runner.mailbox or "", sk="report", put=item, append={"steps": new})
     scene.table.mail.write(write)
     assert scene.closes(runner, Reason.FINISHED)
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert (run.cpu_s, run.peak_memory_mb) == (12.5, 512)
 
 
@@ -145,7 +145,7 @@ def test_a_spot_machine_costs_what_its_launch_paid_where_that_is_known(
     (runner,) = scene.launched(1)
     scene.clock.go(3_600)
     assert scene.closes(runner, Reason.SURPLUS)
-    (run,) = kept(scene)
+    (run,) = past_runs(scene)
     assert run.usd is not None
     disk_and_address = Decimal("0.0105")
     assert float(run.usd - disk_and_address) == pytest.approx(usd, abs=0.0001)

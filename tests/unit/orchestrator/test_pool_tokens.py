@@ -96,11 +96,13 @@ def test_a_renewal_that_fails_is_logged_and_tried_again(failure: FleetError) -> 
     assert row.token_expires_at == scene.clock() + 4 * HOURS
 
 
-@pytest.mark.parametrize("is_written", [False, True], ids=["not written", "written all the same"])
+@pytest.mark.parametrize(
+    "is_written", [False, True], ids=["not written", "written, and the call failed"]
+)
 def test_a_crash_before_the_secret_is_written_leaves_nothing_for_long(is_written: bool) -> None:
     scene = expiring(hours=4)
     before = dict(scene.pool_tokens)
-    scene.fails_to_store, scene.stores_all_the_same = Transient(call="secretsmanager"), is_written
+    scene.fails_to_store, scene.stores_and_fails = Transient(call="secretsmanager"), is_written
     scene.clock.go(3 * 3600)
     scene.reconcile()
     assert (scene.pool_tokens != before) is is_written

@@ -142,7 +142,7 @@ class TestPipeline:
         assert (len(scene.gitlab.calls), scene.queue.depth()) == (1, 3)
         assert scene.steps(1)[-2:] == ["event", "ignored"]
 
-    def test_a_job_that_comes_to_wait_just_after_is_asked_for_alone(self) -> None:
+    def test_a_job_that_begins_to_wait_just_after_is_looked_up_alone(self) -> None:
         scene = Scene()
         scene.waits(1)
         scene.push(2)

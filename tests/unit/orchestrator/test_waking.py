@@ -258,7 +258,7 @@ class TestSettle:
         was_counted = routed and tags == ("docker",)
         assert [self.runs(scene, 2) for _ in range(2)] == [not was_counted] * 2  # a retry, too
 
-    def test_a_relaunch_that_cannot_be_written_down_wakes_all_the_same(self) -> None:
+    def test_a_relaunch_that_cannot_be_written_down_still_wakes(self) -> None:
         scene = Scene()
         (runner,) = scene.launched(1)
         scene.backend.die(runner.machine_id or "")

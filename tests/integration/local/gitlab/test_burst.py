@@ -18,7 +18,7 @@ CI = f"""
 """
 
 
-def left(site: Site) -> int:
+def jobs_left(site: Site) -> int:
     """How many jobs are not over."""
     waiting = (Status.CREATED, Status.PENDING, Status.RUNNING)
     return site.server.ask(
@@ -34,7 +34,7 @@ def drain(site: Site, token: str) -> list[int]:
     def work(number: int) -> list[int]:
         done = []
         with Machine(site.server.url, token, system_id=f"s_{number}") as machine:
-            while left(site):
+            while jobs_left(site):
                 answer = machine.ask()
                 if answer.status_code == 201:
                     job = answer.json()

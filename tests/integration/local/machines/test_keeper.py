@@ -23,7 +23,7 @@ class Yard:
         self.folder = folder
         self.keepers: list[Keeper] = []
 
-    def kept(self, script: str) -> ProcessSpec:
+    def process(self, script: str) -> ProcessSpec:
         return ProcessSpec(
             command=["bash", "-c", script],
             environment={"PATH": PATH, "LEFT": str(self.folder / "left")},
@@ -32,7 +32,7 @@ class Yard:
         )
 
     def keep(self, script: str) -> Keeper:
-        keeper = Keeper(self.kept(script))
+        keeper = Keeper(self.process(script))
         self.keepers.append(keeper)
         return keeper
 

@@ -134,7 +134,7 @@ def test_messages_say_what_was_sent_and_how_often_they_were_received(sqs: Queue)
         json.dumps({k: v for k, v in demand(1).body().items() if k != "pool"}),
     ],
 )
-def test_a_message_that_is_not_ours_can_be_put_away_all_the_same(body: str, sqs: Queue) -> None:
+def test_a_message_that_is_not_ours_can_still_be_deleted(body: str, sqs: Queue) -> None:
     sqs.holds({"Body": body, "ReceiptHandle": "r1"})
     assert sqs.queue.receive() == (Received(demand=None, receipt="r1", times=1),)
 

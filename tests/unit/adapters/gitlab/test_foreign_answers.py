@@ -77,7 +77,7 @@ FOREIGN: Mapping[str, Answer] = {
     "login page": foreign(200),
     "maintenance page": foreign(503),
     "made, says a page": foreign(201),
-    "login, moved for good": foreign(301, "", {"Location": "https://[sso"}),
+    "login, moved permanently": foreign(301, "", {"Location": "https://[sso"}),
     "login, by a link": foreign(302, "", {"Location": "/sso"}),
     "login, the same verb": foreign(307, "", {"Location": "/sso"}),
     "no location": foreign(302),

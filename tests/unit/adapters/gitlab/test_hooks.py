@@ -273,7 +273,7 @@ def test_where_gitlab_does_not_sign_none_is_demanded(status: int, site: Site) ->
     if status == 200:
         site.saves(PLAIN)
         assert site.register(rotate=True) == ("secret-token", True)
-    else:  # GitLab may have the new secret all the same
+    else:  # GitLab may still have the new secret
         site.refused(Transient, status)
     assert site.store.secrets.signing == ()
     assert site.store.secrets.tokens[1:] == ("old", "older")

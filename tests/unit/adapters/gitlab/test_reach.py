@@ -19,7 +19,7 @@ VERSION = {"version": "19.1.0-ee", "revision": "1"}
     ("status", "body", "headers", "failure"),
     [
         pytest.param(401, {"message": "401 Unauthorized"}, {}, None, id="as GitLab does"),
-        pytest.param(200, VERSION, {}, None, id="a GitLab that tells everyone"),
+        pytest.param(200, VERSION, {}, None, id="a GitLab that shows its version without a token"),
         pytest.param(200, "<html>Sign in</html>", HTML, "not from GitLab's API", id="a login page"),
         pytest.param(401, "no", HTML, "not from GitLab's API", id="a proxy that wants a password"),
         pytest.param(404, {"error": "404 Not Found"}, {}, "no such call", id="another path"),

@@ -121,7 +121,7 @@ def test_what_carries_over(executor: str, keys: str, expected: dict[str, Any]) -
 @pytest.mark.parametrize(
     "executor", ["kubernetes", "custom", "ssh", "parallels", "virtualbox", "docker-windows", "new"]
 )
-def test_an_executor_without_a_pool_is_said(executor: str) -> None:
+def test_an_executor_without_a_pool_has_a_line(executor: str) -> None:
     proposal = propose(runner("", executor))
     assert proposal.pools == ()
     (line,) = [line for line in proposal.lines if line.key == "runners.executor"]

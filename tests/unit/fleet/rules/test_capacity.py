@@ -87,7 +87,7 @@ def test_failures_in_a_row_are_left_alone_for_longer(kind: ErrorKind, waits_s: l
     [
         pytest.param(None, 1, id="the first"),
         pytest.param(dry(-1), 2, id="again"),
-        pytest.param(dry(60), 2, id="asked before its time, by someone else"),
+        pytest.param(dry(60), 2, id="asked before its time, by another function"),
         pytest.param(dry(-1800), 2, id="half an hour later: still in a row"),
         pytest.param(dry(-1801), 1, id="after that the row has ended"),
         pytest.param(dry(-1, "RequestLimitExceeded"), 1, id="another kind starts its own row"),

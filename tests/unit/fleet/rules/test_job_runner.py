@@ -148,7 +148,7 @@ def test_a_claim_never_frees_another_machine() -> None:
         pytest.param(runner("r", BUSY, claim=key(2)), False, id="that job does not wait"),
         pytest.param(runner("r", BUSY), False, id="it names no job"),
         pytest.param(runner("r", BUSY, claim=key(1), job=key(3)), False, id="it has another"),
-        pytest.param(runner("r", claim=key(1)), False, id="it is idle all the same"),
+        pytest.param(runner("r", claim=key(1)), False, id="its report says idle"),
         pytest.param(
             runner("r", BUSY, claim=key(1), is_called_off=True), False, id="it is called off"
         ),

@@ -29,12 +29,12 @@ CALLED_OFF: Facts = {"is_called_off": True}
 
 
 def lost(state: RunnerState, since_s: float = 60, *facts: Facts, **more: Any) -> Runner:
-    every = {name: value for each in (*facts, more) for name, value in each.items()}
-    return runner("r", state, since_s=since_s, **every)
+    fields = {name: value for each in (*facts, more) for name, value in each.items()}
+    return runner("r", state, since_s=since_s, **fields)
 
 
-def left(since_s: float, *facts: Facts, **more: Any) -> Runner:
-    """One that said goodbye so long ago."""
+def goodbye(since_s: float, *facts: Facts, **more: Any) -> Runner:
+    """A runner that said goodbye so long ago."""
     return lost(DONE, since_s, ON_MACHINE, *facts, **more)
 
 
@@ -51,29 +51,29 @@ BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
     "it ended before a job": (lost(IDLE, 60, ON_MACHINE), False, "relaunch machine_gone"),
     "it ended after its order": (lost(DRAINING, 60, ON_MACHINE), False, "close machine_gone"),
     "no machine yet is not a lost one": (lost(REQUESTED), False, "keep healthy"),
-    "it says that its job is over: ask GitLab": (left(30, JOB), True, "ask finished"),
-    "GitLab gave it nothing, as it says": (left(30, FOR_JOB), True, "ask went_unserved"),
-    "GitLab gave it nothing, a moment ago": (left(29, FOR_JOB), True, "keep went_unserved"),
+    "it says that its job is over: ask GitLab": (goodbye(30, JOB), True, "ask finished"),
+    "GitLab gave it nothing, as it says": (goodbye(30, FOR_JOB), True, "ask went_unserved"),
+    "GitLab gave it nothing, a moment ago": (goodbye(29, FOR_JOB), True, "keep went_unserved"),
     "GitLab gave it nothing, and it powered off at once": (
-        left(1, FOR_JOB), False, "relaunch went_unserved"
+        goodbye(1, FOR_JOB), False, "relaunch went_unserved"
     ),
     "it powered off after a job, it says, which delays nothing here": (
-        left(1, FOR_JOB, claim=key(8)), False, "relaunch went_unserved"
+        goodbye(1, FOR_JOB, claim=key(8)), False, "relaunch went_unserved"
     ),
     "scaling read the claim 59 s ago: the job's events may still come": (
-        left(1, FOR_JOB, claim=key(8), claimed_at=ago(59)), False, "keep grace"
+        goodbye(1, FOR_JOB, claim=key(8), claimed_at=ago(59)), False, "keep grace"
     ),
     "no event within a minute of the claim": (
-        left(1, FOR_JOB, claim=key(8), claimed_at=ago(60)), False, "relaunch went_unserved"
+        goodbye(1, FOR_JOB, claim=key(8), claimed_at=ago(60)), False, "relaunch went_unserved"
     ),
     "GitLab named its job: there is nothing to wait for": (
-        left(1, JOB, claim=key(7), claimed_at=ago(1)), False, "close machine_gone"
+        goodbye(1, JOB, claim=key(7), claimed_at=ago(1)), False, "close machine_gone"
     ),
-    "it powered off after its job": (left(1, JOB, FOR_JOB), False, "close machine_gone"),
+    "it powered off after its job": (goodbye(1, JOB, FOR_JOB), False, "close machine_gone"),
     "it got no credential, as GitLab was out": (
-        left(30, FOR_JOB, left_bare=True), True, "ask went_unserved"
+        goodbye(30, FOR_JOB, left_bare=True), True, "ask went_unserved"
     ),
-    "it got one later, and no job all the same": (
+    "it got one later, but no job": (
         lost(DONE, 30, FOR_JOB, left_bare=True, equipped=True), True, "ask went_unserved"
     ),
     "its goodbye is dated tomorrow: expiry ends the wait": (
@@ -82,8 +82,8 @@ BEFORE: dict[str, tuple[Runner, bool | None, str]] = {
     "drained before it ever called home": (
         lost(DRAINING, 9999, FOR_JOB, ON_MACHINE), True, "ask boot_deadline"
     ),
-    "said goodbye, and was there for no job in particular": (left(30), True, "ask went_unserved"),
-    "said goodbye just now": (left(29), True, "keep went_unserved"),
+    "said goodbye, launched for no job in particular": (goodbye(30), True, "ask went_unserved"),
+    "said goodbye just now": (goodbye(29), True, "keep went_unserved"),
     "its goodbye was its last heartbeat": (
         lost(DONE, 900, changed_at=None, heartbeat_at=ago(29)), True, "keep went_unserved"
     ),
@@ -151,10 +151,12 @@ def test_before_gitlab_is_asked(lost: Runner, alive: bool | None, expected: str)
         pytest.param(NEVER_HEARD, False, "close stalled", id="it is dead or its job is over"),
         pytest.param(LATE, True, "keep stalled_but_busy", id="its events name it"),
         pytest.param(LATE, False, "relaunch boot_deadline", id="it never reported"),
-        pytest.param(left(30, JOB), True, "keep still_busy", id="it left, and its job runs"),
-        pytest.param(left(30, JOB), False, "close finished", id="its job is over indeed"),
-        pytest.param(left(30, FOR_JOB), True, "keep still_busy", id="it has one, it says not"),
-        pytest.param(left(30, FOR_JOB), False, "relaunch went_unserved", id="it got none indeed"),
+        pytest.param(goodbye(30, JOB), True, "keep still_busy", id="it left, and its job runs"),
+        pytest.param(goodbye(30, JOB), False, "close finished", id="its job is over indeed"),
+        pytest.param(goodbye(30, FOR_JOB), True, "keep still_busy", id="it has one, it says not"),
+        pytest.param(
+            goodbye(30, FOR_JOB), False, "relaunch went_unserved", id="it got none indeed"
+        ),
     ],
 )
 def test_after_gitlab_was_asked(lost: Runner, job_running: bool, expected: str) -> None:
@@ -261,7 +263,7 @@ def test_whatever_ends_it_before_its_job_costs_an_attempt() -> None:
             assert (plan.fate is Fate.CLOSE) is costs_nothing, suspect
 
 
-def test_what_went_in_vain_is_never_just_closed_once_its_grace_is_over() -> None:
+def test_an_unserved_runner_is_never_only_closed_once_its_grace_is_over() -> None:
     for suspect, lost, plan in plans():
         if lost.went_unserved:
             assert plan.fate in {Fate.RELAUNCH, Fate.KEEP, Fate.ASK}, suspect

@@ -218,7 +218,7 @@ def test_a_plan_waits_asks_closes_or_drains_but_never_two_of_them() -> None:
         assert plan.close or not plan.relaunch, facts
 
 
-def test_comes_to_an_end_after_its_rounds() -> None:
+def test_a_settlement_ends_after_its_rounds() -> None:
     for facts, plan in plans():
         assert plan.wait_s is None or facts.round < GRACE_ROUNDS, facts
         assert not plan.ask or facts.job_running is None, facts

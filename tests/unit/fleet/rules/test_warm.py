@@ -59,7 +59,7 @@ ENDS: dict[str, Any] = {
     "token refused": (DONE, REFUSED, "went_unserved", "could not serve"),
     "mail not read": (DONE, NO_CREDENTIAL, "went_unserved", "did not start"),
     "died young": (replace(WARM, state=RunnerState.IDLE), SILENT, "machine_gone", "without a word"),
-    "waited for a job in vain": (DONE, PATIENT, "went_unserved", None),
+    "waited for a job that never came": (DONE, PATIENT, "went_unserved", None),
     "died old": (
         replace(WARM, state=RunnerState.IDLE, launched_at=ago(3600)), SILENT, "machine_gone", None
     ),
