@@ -62,7 +62,7 @@ class _Wiping:
         self._give_up = give_up
         self._prefix = f"wipe-{secrets.token_hex(16)}-"  # no job can have taken the names
         self._moved = itertools.count()
-        self.steps = 0  # entries that went
+        self.steps = 0  # entries that went, or moved
 
     def clear(self, folder: int) -> None:
         """Remove what can be removed. Folders go last, those of another folder into the top one.
@@ -76,8 +76,9 @@ class _Wiping:
                     continue
                 if time.monotonic() >= self._give_up:
                     return
-                with suppress(OSError):  # it stays, or another moved or removed it meanwhile
-                    take(name, dir_fd=folder)
+                with suppress(OSError):  # it stays
+                    with suppress(FileNotFoundError):  # a process of the job moved or removed it
+                        take(name, dir_fd=folder)
                     self.steps += 1
 
     def _take(self, name: str, *, dir_fd: int) -> None:
