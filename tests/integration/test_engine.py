@@ -47,7 +47,7 @@ def running(folder: Path) -> list[str]:
     return names
 
 
-def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
+def test_a_signal_ends_the_engine_while_it_starts(tmp_path: Path) -> None:
     """The laptop's folder is removed next: a process that still writes there would keep it."""
 
     class Stopped(Exception):
@@ -74,7 +74,9 @@ def test_a_signal_while_it_starts_ends_it(tmp_path: Path) -> None:
     wait_until(lambda: not running(tmp_path), timeout_s=5, what="the end of all its processes")
 
 
-def test_it_answers_on_this_machine_only_and_to_credentials_of_the_account(engine: Engine) -> None:
+def test_the_engine_answers_on_this_machine_only_and_to_credentials_of_the_account(
+    engine: Engine,
+) -> None:
     assert engine.url == f"http://127.0.0.1:{engine.port}"
     assert engine.client("sts").get_caller_identity()["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
     with pytest.raises(HTTPError) as refused:
@@ -100,7 +102,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_it_ends_with_the_process_that_started_it_and_has_nothing_of_its_environment(
+def test_the_engine_ends_with_the_process_that_started_it_and_has_nothing_of_its_environment(
     tmp_path: Path,
 ) -> None:
     """A laptop that was killed leaves no engine behind, and no function."""

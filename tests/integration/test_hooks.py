@@ -200,7 +200,9 @@ def test_on_a_group(site: Site) -> None:
 
 
 @pytest.mark.parametrize("rotate", [False, True])
-def test_goes_back_to_a_secret_token_where_gitlab_cannot_sign(rotate: bool, old_site: Site) -> None:
+def test_a_hook_goes_back_to_a_secret_token_where_gitlab_cannot_sign(
+    rotate: bool, old_site: Site
+) -> None:
     old_site.own = WebhookSecrets(signing=("whsec_of_another_gitlab",))
     assert old_site.register(rotate=rotate).verification == "secret-token"
     assert old_site.own.signing == ()

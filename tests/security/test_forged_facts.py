@@ -36,7 +36,9 @@ def test_a_time_that_cannot_be_calculated_with_is_a_bad_request(name: str, age: 
 
 @pytest.mark.parametrize("name", ["received_at", "created_at", "started_at", "finished_at"])
 @pytest.mark.parametrize("age", [age for age in AGES if isinstance(age, str)])
-def test_nor_is_it_a_message_of_the_bus(name: str, age: str) -> None:
+def test_a_time_that_cannot_be_calculated_with_is_no_message_of_the_bus(
+    name: str, age: str
+) -> None:
     detail = Scene().event(1, "success").to_detail() | {name: age}
     with pytest.raises(Refused):
         JobEvent.from_detail(detail)

@@ -172,7 +172,7 @@ HAPPENS: dict[type, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("event", HAPPENS, ids=lambda event: event.__name__)
-def test_it_is_emitted(event: type, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_event_is_emitted(event: type, capsys: pytest.CaptureFixture[str]) -> None:
     HAPPENS[event]()
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     fields = set(event.__dataclass_fields__)  # type: ignore[attr-defined]

@@ -186,12 +186,12 @@ def booting(tmp_path: Path) -> Iterator[Booting]:
 
 
 @pytest.mark.parametrize("agent", ["exit 0", "exit 7", "kill -9 $$"])
-def test_it_powers_off_however_the_agent_ends(booting: Booting, agent: str) -> None:
+def test_the_machine_powers_off_however_the_agent_ends(booting: Booting, agent: str) -> None:
     booting.start(agent).wait(20)
     assert booting.off == ["off "]
 
 
-def test_it_powers_off_on_sigterm(booting: Booting) -> None:
+def test_the_machine_powers_off_on_sigterm(booting: Booting) -> None:
     process = booting.start("touch $BASE/up; exec sleep 300")
     eventually((booting.folder / "up").exists)
     eventually(lambda: booting.has_timer(process.pid))
@@ -276,7 +276,7 @@ def test_a_docker_pool_gets_the_engine_and_a_shell_pool_does_not(booting: Bootin
         ),
     ],
 )
-def test_why_no_job_runs_there_is_in_the_mailbox(
+def test_the_mailbox_says_why_the_machine_runs_no_job(
     booting: Booting, settings: dict[str, str], why: str
 ) -> None:
     booting.start(**settings).wait(60)

@@ -60,7 +60,7 @@ def test_the_write_units_of_each_table_and_index_are_counted(result: BurstResult
     assert all(0 < units <= 1000 for units in result.tally.partitions.values())
 
 
-def test_it_has_a_price_and_a_size_and_the_json_is_what_is_documented(result: BurstResult) -> None:
+def test_a_burst_has_a_price_and_a_size_and_its_json_is_as_documented(result: BurstResult) -> None:
     assert 0 < result.tally.usd_per_1000 < 1
     assert set(result.tally.units) <= set(UNITS)
     assert 100 < result.peak_memory_mb < 4000

@@ -155,7 +155,7 @@ def everything(account: Account) -> dict[str, set[str]]:
     }
 
 
-def test_only_the_stacks_name_starts_it(account: Account) -> None:
+def test_destroy_starts_only_with_the_stacks_name(account: Account) -> None:
     before = everything(account)
     for result in (
         account.destroy(),
@@ -186,7 +186,7 @@ def test_a_fleet_goes_whole_and_leaves_its_neighbour_as_it_was(account: Account)
     assert all(NEIGHBOUR in name for name in mine)
 
 
-def test_it_may_be_run_again(account: Account) -> None:
+def test_destroy_may_run_again(account: Account) -> None:
     assert account.destroy("--confirm", GONE).exit_code == 0
     before = everything(account)
     result = account.destroy("--confirm", GONE, "--json")

@@ -28,7 +28,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments, prog_name="runner-fleet")
 
 
-def test_all_that_it_says(
+def test_all_that_import_config_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: Callable[[str, str], None]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -540,7 +540,7 @@ def test_every_problem_has_its_number_and_example_and_says_what_to_do(screen: Sc
         lambda f: unattended(f, 599, **NO_POOL),
     ],
 )
-def test_before_its_limit_it_is_no_problem(change: Change) -> None:
+def test_a_condition_below_its_limit_is_no_problem(change: Change) -> None:
     at_work = AtWork().configure()
     change(at_work)
     assert view_of(at_work).problems == ()
@@ -636,7 +636,7 @@ def test_problems_are_those_of_every_open_job_however_few_are_shown() -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("--jobs", "1")])
-def test_it_ends_with_1_while_there_is_a_problem(options: tuple[str, ...]) -> None:
+def test_status_exits_with_1_while_there_is_a_problem(options: tuple[str, ...]) -> None:
     at_work = AtWork().configure()
     assert at_work.run("status", *options).exit_code == 0
     gives_up(at_work)

@@ -27,13 +27,13 @@ def test_what_could_let_anyone_in_cannot_be_made(kinds: dict[str, tuple[str, ...
         WebhookSecrets(**kinds)
 
 
-def test_is_empty_only_without_any() -> None:
+def test_secrets_are_empty_only_without_any() -> None:
     assert WebhookSecrets().is_empty
     assert not WebhookSecrets(signing=("a",)).is_empty
     assert not WebhookSecrets(tokens=("a", "b")).is_empty
 
 
-def test_printing_does_not_show_it() -> None:
+def test_printing_secrets_does_not_show_them() -> None:
     assert "hidden" not in repr(WebhookSecrets(signing=("hidden",), tokens=("hidden",)))
 
 

@@ -217,7 +217,7 @@ def test_a_foreign_host_name_is_refused(host: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8720", "[::1]:8720"])
-def test_its_own_names_are_accepted(host: str) -> None:
+def test_names_of_this_machine_are_accepted(host: str) -> None:
     assert browser_of(at_work_with_one_job()).get("/", headers={"Host": host}).status_code == 200
 
 

@@ -22,7 +22,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("boots", [True, False], ids=["boots", "is idle"])
 @pytest.mark.parametrize(("before", "after", "tags"), CHANGES)
-def test_it_is_replaced_at_once(
+def test_an_outdated_machine_is_replaced_at_once(
     *, before: str, after: str, tags: tuple[str, ...], boots: bool
 ) -> None:
     scene = Scene(text=before)

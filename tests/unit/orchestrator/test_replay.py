@@ -205,20 +205,20 @@ def test_nothing_is_stuck_leaked_or_killed_in_any_history(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [11, 50007])  # the second: one at work that was never heard of
-def test_nor_on_a_back_end_that_shows_no_machines(seed: int) -> None:
+def test_nothing_is_stuck_on_a_back_end_that_shows_no_machines(seed: int) -> None:
     replayed(History(seed, blind=True))
 
 
 @pytest.mark.parametrize(("seed", "text"), [(1, BOTH), (25, BOTH), (11, SHARED)])
-def test_nor_where_every_other_event_is_forged(seed: int, text: str) -> None:
+def test_nothing_is_stuck_where_most_events_are_forged(seed: int, text: str) -> None:
     replayed(History(seed, text=text, forged=0.7))
 
 
-def test_nor_where_a_pool_has_one_record_for_all_its_machines() -> None:
+def test_nothing_is_stuck_where_a_pool_has_one_record_for_all_its_machines() -> None:
     replayed(History(11, text=SHARED))
 
 
-def test_nor_where_runners_are_a_project_s_own() -> None:
+def test_nothing_is_stuck_where_runners_are_a_project_s_own() -> None:
     replayed(History(4, text=OF_PROJECTS))
 
 

@@ -58,7 +58,7 @@ def test_a_runner_that_serves_ends_the_row_of_failures() -> None:
     assert fleet.scene.world.fleet.pool("small").warm.failures == 0
 
 
-def test_its_place_is_asked_last() -> None:
+def test_the_place_of_a_failed_warm_machine_is_asked_last() -> None:
     scene = Scene(WARM)
     scene.backend.places = (SPOT, ON_DEMAND)
     scene.scale()

@@ -54,7 +54,7 @@ def site(ca: PrivateCa, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield Site(fake=fake, url=url, ca=ca, proxy=proxy)
 
 
-def test_its_authority_is_trusted_where_fleet_toml_names_it(site: Site) -> None:
+def test_gitlabs_authority_is_trusted_where_fleet_toml_names_it(site: Site) -> None:
     assert site.gitlab(way=Way(tls_ca=site.ca.pem)).version() == "19.1.0-ee"
 
 

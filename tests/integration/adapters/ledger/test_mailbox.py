@@ -68,7 +68,7 @@ class Clock:
         self.pauses.append(seconds)
 
 
-def test_of_many_only_one_gets_it(ledger: Ledger) -> None:
+def test_one_of_many_machines_gets_the_credential(ledger: Ledger) -> None:
     ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     with ThreadPoolExecutor(8) as pool:
         taken = list(pool.map(lambda _: ledger.mailbox.try_take_credential(), range(8)))
@@ -76,14 +76,14 @@ def test_of_many_only_one_gets_it(ledger: Ledger) -> None:
     assert ledger.get("credential") is None
 
 
-def test_it_does_not_wait_for_ever(ledger: Ledger) -> None:
+def test_a_machine_does_not_wait_for_ever(ledger: Ledger) -> None:
     clock = Clock()
     deadline = AT + timedelta(seconds=10)
     assert ledger.mailbox.take_credential(deadline, clock=clock, pause=clock.pause) is None
     assert clock() == deadline
 
 
-def test_it_looks_once_even_when_late(ledger: Ledger) -> None:
+def test_a_late_machine_looks_once(ledger: Ledger) -> None:
     ledger.put(CREDENTIAL.item(ledger.machine, ledger.cipher))
     clock = Clock()
     taken = ledger.mailbox.take_credential(AT, clock=clock, pause=clock.pause)

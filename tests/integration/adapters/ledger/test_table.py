@@ -86,7 +86,7 @@ def test_what_is_put_is_read_back(table: Table, pk: str) -> None:
     assert item["yes"] is True
 
 
-def test_what_is_not_there(table: Table, pk: str) -> None:
+def test_an_absent_item_is_none(table: Table, pk: str) -> None:
     assert table.get(pk, "a") is None
     assert list(table.query(pk)) == []
     assert table.get_many([(pk, "a")]) == {}
@@ -145,7 +145,7 @@ def test_a_put_replaces_the_whole_item(table: Table, pk: str) -> None:
         pytest.param(Change(pk="", sk="a", delete=True, when=exists()), id="delete"),
     ],
 )
-def test_only_what_is_there(change: Change, table: Table, pk: str) -> None:
+def test_a_change_of_an_existing_item_makes_no_other(change: Change, table: Table, pk: str) -> None:
     fields: dict[str, Any] = {"put": change.put, "delete": change.delete, "when": change.when}
     assert not table.write(Change(pk=pk, sk="a", **fields))
     assert table.get(pk, "a") is None
@@ -155,7 +155,7 @@ def test_only_what_is_there(change: Change, table: Table, pk: str) -> None:
     assert (item["x"] if item else None) == change.put.get("x")
 
 
-def test_only_what_is_not_there_yet(table: Table, pk: str) -> None:
+def test_a_new_item_replaces_no_other(table: Table, pk: str) -> None:
     def new(x: int) -> Change:
         return Change(pk=pk, sk="a", put={"pk": pk, "sk": "a", "x": x}, when=absent())
 
@@ -272,7 +272,7 @@ def test_an_item_leaves_an_index_with_its_key(table: Table, pk: str) -> None:
     assert list(table.query_index("open", "open_pk", pk)) == []
 
 
-def test_of_many_at_once_as_many_get_a_place_as_there_are(table: Table, pk: str) -> None:
+def test_of_many_writers_at_once_as_many_succeed_as_there_are_places(table: Table, pk: str) -> None:
     """All meet on the pool's row: those that are cancelled for that try again."""
 
     def reserve(n: int) -> bool:

@@ -47,7 +47,7 @@ def test_a_pool_never_grows_above_the_ceiling(
     assert ledger.in_use == before + got == len(ledger.rows.live("docker"))
 
 
-def test_none_are_reserved_when_the_pool_is_not_as_it_was_seen(ledger: Ledger) -> None:
+def test_no_runner_is_reserved_when_the_pool_changed_meanwhile(ledger: Ledger) -> None:
     assert ledger.reserve(named(1), version=1) == 0, "it is gone"
     assert ledger.table.items == {}
     ledger.reserve(named(1))

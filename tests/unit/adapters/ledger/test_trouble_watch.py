@@ -61,7 +61,7 @@ def refused(gitlab: GitLab) -> None:
         gitlab.version()
 
 
-def test_it_is_written_once_and_gone_with_the_next_success(
+def test_a_trouble_is_written_once_and_gone_with_the_next_success(
     watched: Watched, capsys: pytest.CaptureFixture[str]
 ) -> None:
     watched.fake.answers("GET", "/version", REVOKED, status=401)

@@ -43,7 +43,9 @@ def timers() -> Iterator[Timers]:
         pytest.param(AT + timedelta(milliseconds=900), id="with a fraction"),
     ],
 )
-def test_calls_the_sweep_once_with_the_launch_and_is_gone(at: datetime, timers: Timers) -> None:
+def test_a_timer_calls_the_sweep_once_with_the_launch_and_is_gone(
+    at: datetime, timers: Timers
+) -> None:
     request = {
         "Name": "expire-0123456789ab",
         "GroupName": "fleet-expiry",
@@ -63,7 +65,7 @@ def test_calls_the_sweep_once_with_the_launch_and_is_gone(at: datetime, timers: 
     timers.expiry.schedule("0123456789ab", at)
 
 
-def test_one_that_is_there_is_left_as_it_is(timers: Timers) -> None:
+def test_an_existing_timer_stays_as_it_is(timers: Timers) -> None:
     timers.script.add_client_error("create_schedule", "ConflictException", http_status_code=409)
     timers.expiry.schedule("l1", AT)
 

@@ -92,7 +92,7 @@ def test_windows_line_ends_count_once() -> None:
         pytest.param("[[l]]\na = 1\n[[l]]\na = 1\na = 2", ("l", 1, "a"), 4, 5, id="in a list"),
     ],
 )
-def test_says_what_is_written_twice(text: str, path: Path, first: int, again: int) -> None:
+def test_a_repeat_names_both_lines(text: str, path: Path, first: int, again: int) -> None:
     (repeat,) = toml_lines(text).repeats
     assert (repeat.path, repeat.first.line, repeat.again.line) == (path, first, again)
 

@@ -180,7 +180,7 @@ def test_a_person_hears_of_what_does_not_pass(hold: Hold, at: Any, expected: boo
         (hold(kind=HoldKind.PACE), "called as often as allowed since", "calls_per_minute"),
     ],
 )
-def test_it_says_since_when_what_and_what_to_do(hold: Hold, says: str, do: str) -> None:
+def test_a_hold_says_since_when_what_and_what_to_do(hold: Hold, says: str, do: str) -> None:
     assert says in sentence(hold)
     assert sentence(hold).endswith("401 no")
     assert do in advice(hold)

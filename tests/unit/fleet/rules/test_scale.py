@@ -170,7 +170,7 @@ def test_a_spare_machine_is_kept_while_it_may_be_needed(
     assert ("spare" in decide_scale(facts, LIMITS).drain) == drained
 
 
-def test_nor_is_it_kept_longer_than_the_pool_s_idle_time() -> None:
+def test_a_spare_machine_is_kept_no_longer_than_the_pool_s_idle_time() -> None:
     orphan = runner("orphan", since_s=5, for_job=key(999))
     plan = decide_scale(snapshot((), orphan), replace(LIMITS, idle_time_s=5))
     assert plan.drain == ("orphan",)
