@@ -14,10 +14,9 @@ from fleet.events import WARNING, JobGivenUp, RunnerClosed, RunnerNotClosed, Wor
 from fleet.machine.mailbox import Report
 from fleet.model import Job, JobKey, Runner
 from fleet.reasons import Reason
-from fleet.rules.attempts import Cost, decide_attempt, decide_cost
+from fleet.rules.attempts import Cost, decide_attempt, decide_cost, decide_cost_by_gitlab
 from fleet.rules.budgets import has_budgets
 from fleet.rules.liveness import steps_between
-from fleet.rules.withheld import was_withheld
 from fleet.steps import Step, StepName
 from orchestrator.measure import announce
 from orchestrator.past import EndedRunner, past_run
@@ -102,7 +101,7 @@ def relaunch(world: World, runner: Runner, reason: Reason) -> None:
     steps = {step.name for step in report.steps} if report else set()
     cost = decide_cost(job, runner, reason, read_credential=StepName.CREDENTIAL_READ in steps)
     if cost is Cost.ASK:
-        cost = Cost.ATTEMPT if was_withheld(_status_in_gitlab(world, job)) else Cost.NOTHING
+        cost = decide_cost_by_gitlab(_status_in_gitlab(world, job))
     if cost is not Cost.NOTHING:
         demand_again(world, job, reason, cost)
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.model import Job, JobStatus, Runner
+from fleet.errors import FleetError, Refused
+from fleet.model import Job, JobStatus, Runner, rank
 from fleet.reasons import Reason
 
 # Ends of a machine that prove by themselves that it served no job.
@@ -11,6 +12,7 @@ LOST_BEFORE_A_JOB = frozenset({Reason.BOOT_DEADLINE, Reason.MACHINE_GONE, Reason
 # Launches without cost that a job may have after invocations that read no credential: the sandbox
 # was not clean, or an earlier job in it took the invocation from Lambda's runtime interface.
 SWALLOWED_AT_MOST = 3
+UNAUTHORIZED = 401
 
 
 class Cost(StrEnum):
@@ -19,7 +21,7 @@ class Cost(StrEnum):
     NOTHING = "nothing"
     LAUNCH = "launch"  # another launch, and no attempt
     ATTEMPT = "attempt"
-    ASK = "ask"  # an attempt, unless GitLab withheld the job: see `rules.withheld`
+    ASK = "ask"  # GitLab: `decide_cost_by_gitlab` says the cost
 
 
 def decide_cost(job: Job, runner: Runner, reason: Reason, *, read_credential: bool = True) -> Cost:
@@ -37,6 +39,21 @@ def decide_cost(job: Job, runner: Runner, reason: Reason, *, read_credential: bo
     if reason in LOST_BEFORE_A_JOB and runner.job is None and runner.claim is None:
         return Cost.ATTEMPT
     return Cost.ASK
+
+
+def decide_cost_by_gitlab(answer: str | FleetError | None) -> Cost:
+    """An attempt where GitLab withheld the job from its runner; nothing while GitLab is out.
+
+    `answer`: GitLab's word for the job's status; None where it has no such job; or the error of the
+    call. An outage must not use up the attempts of every job that waits for its end.
+    """
+    if isinstance(answer, Refused):  # a dead token says nothing of the job
+        was_withheld = answer.facts.get("status") != UNAUTHORIZED
+    elif isinstance(answer, FleetError):
+        was_withheld = False
+    else:
+        was_withheld = answer is None or rank(answer) <= JobStatus.PENDING
+    return Cost.ATTEMPT if was_withheld else Cost.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

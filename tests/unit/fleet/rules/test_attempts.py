@@ -2,9 +2,16 @@
 
 import pytest
 
+from fleet.errors import FleetError, Refused, Transient
 from fleet.model import Job, JobStatus, Runner
 from fleet.reasons import Reason
-from fleet.rules.attempts import AttemptPlan, Cost, decide_attempt, decide_cost
+from fleet.rules.attempts import (
+    AttemptPlan,
+    Cost,
+    decide_attempt,
+    decide_cost,
+    decide_cost_by_gitlab,
+)
 from tests.unit.fleet.facts import job, key, runner
 
 WAITS = job(1)
@@ -64,3 +71,25 @@ def test_one_end_leads_to_one_attempt(
     before: Job, now: Job | None, expected: AttemptPlan | None
 ) -> None:
     assert decide_attempt(before, now, attempts=2, reason=Reason.STALLED) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "withheld"),
+    [
+        ("created", True),
+        ("pending", True),
+        ("waiting_for_resource", True),
+        ("running", False),
+        ("canceling", False),
+        ("success", False),
+        (None, True),
+        (Refused("gone", status=404), True),
+        (Refused("not allowed", status=403), True),
+        (Refused("dead token", status=401), False),
+        (Transient("out", status=502), False),
+    ],
+)
+def test_what_gitlab_withheld_costs_an_attempt_and_an_outage_none(
+    answer: str | FleetError | None, withheld: bool
+) -> None:
+    assert decide_cost_by_gitlab(answer) is (Cost.ATTEMPT if withheld else Cost.NOTHING)
