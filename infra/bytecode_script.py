@@ -10,9 +10,8 @@ import sys
 from importlib.util import cache_from_source
 from pathlib import Path
 
-MODE = (
-    py_compile.PycInvalidationMode.UNCHECKED_HASH
-)  # checking the source would cost the time saved
+# Checking the source would cost the time saved.
+MODE = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 def main() -> None:

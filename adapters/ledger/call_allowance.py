@@ -22,7 +22,7 @@ PAID, HELD = "paid_until", "held_until"  # attributes: microseconds since 1970
 
 
 class FleetAllowance:
-    """What `adapters.gitlab.way.CallAllowance` asks for, of all processes together.
+    """What `adapters.gitlab.call_allowance.CallAllowance` asks for, of all processes together.
 
     Bursts of up to a minute's worth of calls are allowed, as GitLab counts by the minute.
     """
@@ -98,10 +98,10 @@ class FleetAllowance:
         """Take so many calls from the row, or one where there are fewer."""
         now = _number(at)
         for wanted in dict.fromkeys((count, 1)):
-            ways = (self._take_when_idle, self._take_when_busy)
-            for way in reversed(ways) if self._is_busy else ways:
-                if way(wanted * self._cost, now):
-                    self._is_busy = way == self._take_when_busy
+            writes = (self._take_when_idle, self._take_when_busy)
+            for write in reversed(writes) if self._is_busy else writes:
+                if write(wanted * self._cost, now):
+                    self._is_busy = write == self._take_when_busy
                     return wanted
         row = self._table.get(self._pk, "calls") or {}
         held, full = row.get(HELD, 0) - now, row.get(PAID, 0) + self._cost - _MINUTE - now

@@ -97,8 +97,11 @@ def decide_stop(run: Run) -> Stop | None:
 
 
 def _is_draining(run: Run) -> bool:
-    if Force.DRAIN not in run.used or run.log.quitting or run.drained_at is None:
-        return Force.DRAIN in run.used
+    """Whether the runner answered a SIGQUIT, or may still answer the last one."""
+    if Force.DRAIN not in run.used:
+        return False
+    if run.log.quitting or run.drained_at is None:
+        return True
     return run.at - run.drained_at < DRAIN_AGAIN
 
 
