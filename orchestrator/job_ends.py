@@ -1,4 +1,4 @@
-"""The state of a job that no webhook reported, asked of GitLab and recorded."""
+"""The status of a job that no webhook reported, asked of GitLab and recorded."""
 
 from dataclasses import dataclass, replace
 
@@ -68,15 +68,14 @@ def record_shown(
 
 
 def retry_lost_jobs(world: World, runner: Runner) -> Runner:
-    """Record how the job of a runner ended whose machine is gone, and retry it where that failed.
+    """Record how the job of a lost machine ended, and retry it where the machine failed it.
 
-    The runner with the job that GitLab says it had.
+    The runner with the job that GitLab says it had. The runner's record must still exist.
 
-    A job that GitLab still shows as running there never ends by itself: it is cancelled and
-    retried where the pool says so, and else left to GitLab's own time-outs; so is one on a record
-    that machines share, as GitLab does not say whose it is. Raises `Transient`
-    when GitLab does not answer, or may not know yet what the machine reported to it. The runner's
-    record must still exist.
+    A job that GitLab still shows as running there never ends by itself. It is cancelled and
+    retried where the pool says so; otherwise GitLab's own time-outs end it. They also end a job on
+    a record that machines share: GitLab does not say on which machine it is. Raises `Transient`
+    when GitLab does not answer, or may not know yet what the machine reported to it.
     """
     try:
         for job, shown in _jobs_of(world, runner):
@@ -98,7 +97,7 @@ def note_jobs_of(world: World, runner: Runner) -> None:
 
 
 def _retry_lost(world: World, runner: Runner, job: Job, shown: GitLabJob | None) -> bool:
-    """Whether the runner had the job."""
+    """Record and retry a job of the lost machine; False where the machine did not have it."""
     if not ran_on(runner, job, shown):
         return False
     recorded = record_shown(world, job, shown, runner)

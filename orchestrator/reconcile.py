@@ -248,7 +248,7 @@ def _due(world: World) -> list[Job]:
 
 
 def _look_up(world: World, job: Job) -> None:
-    """Ask GitLab for one job, record its state, and retry it where its machine failed it."""
+    """Ask GitLab for one job, record its status, and retry it where its machine failed it."""
     shown = world.gitlab.job(job.project_id, job.job_id)
     runner = runner_of(
         world,

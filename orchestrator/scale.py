@@ -44,7 +44,7 @@ DEAD_LETTERS_AT_MOST = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleResult:
-    """What one round did. `again_in_s`: there is more to do at once."""
+    """What one round did. `again_in_s`: seconds to the next round; None: nothing is left to do."""
 
     launched: int
     drained: int

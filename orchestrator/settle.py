@@ -171,7 +171,7 @@ def record_event(world: World, job: Job, event: JobEvent, runner: Runner | None)
 
 
 def _with_job(world: World, runner: Runner | None, job: Job) -> Runner | None:
-    """The runner with the job that GitLab's event names it for.
+    """The runner with the job of GitLab's event; a job that is over is written into its row.
 
     A job's end may arrive without its start, or before it. Without its job a runner would count
     as one that ended unserved, and its history would be that of the job it was launched for.

@@ -252,7 +252,10 @@ def _ask(world: World, suspect: Suspect) -> Suspect | None:
     try:
         return replace(suspect, job_running=runs_a_job(world, suspect.runner))
     except FleetError as exc:
-        emit(WorkPutOff(doing="ask before a kill", error=str(exc)), level=WARNING)
+        emit(
+            WorkPutOff(doing=f"ask for the jobs of {suspect.runner.id}", error=str(exc)),
+            level=WARNING,
+        )
         return None
 
 

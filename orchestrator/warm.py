@@ -55,7 +55,7 @@ def _count(world: World, runner: Runner, why: str, at: datetime) -> None:
 
 
 def _forget(world: World, runner: Runner, at: datetime) -> None:
-    """A runner that was launched after the last failure served; a stop lasts until `apply`."""
+    """Forget the failures before a runner that served; a stop of warm launches stays."""
     pool = world.pool(runner.pool)
     if pool is None or not idle_target(pool.idle, at):
         return

@@ -33,7 +33,7 @@ KEYS = frozenset({"pk", "sk"})
 
 
 class FakeTable(Table):
-    """One table: conditions, updates, transactions and both indexes, which may lag."""
+    """One table: conditions, updates, transactions and indexes, which may lag."""
 
     def __init__(self, name: str = "ledger") -> None:
         self.name = name

@@ -53,7 +53,8 @@ def read_delivery(
     """Turn one delivery into a value; `at` is its time of arrival. Header names are lower-case.
 
     Raises `BadDelivery` with the HTTP status to answer: 413 too large, 415 not JSON, 401 not
-    proven to be GitLab's, 400 not readable (its facts name the field, never the value).
+    proven to be GitLab's, 403 of a project that the webhook does not serve, 400 not readable (its
+    facts name the field, never the value).
     Source: GitLab documentation, "Webhook events" (job events) and "Webhooks" (signing token).
     """
     if len(body) > MAX_BODY:

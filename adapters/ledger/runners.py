@@ -102,7 +102,7 @@ class RunnerRows(Rows):
     def place(self, placements: Sequence[Placement]) -> frozenset[str]:
         """Record the machines of requested runners, and the owner of each mailbox.
 
-        The ids of the runners that have a row still: it may be closed meanwhile.
+        The ids of the runners that still have a row: another call may have closed it.
         """
         placed: set[str] = set()
         size = TRANSACT // 2

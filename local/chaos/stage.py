@@ -81,14 +81,14 @@ class Stage:
         wait_until(self._is_warm, timeout_s=WARM_WITHIN_S, what="the functions to be warm")
 
     def _is_warm(self) -> bool:
-        """Whether a reconcile went through: a cold start is no fault of these."""
+        """Whether a reconcile went through: a cold start is none of the faults."""
         answer = self._laptop.engine.client("stepfunctions").list_executions(
             stateMachineArn=self._laptop.stack.reconcile_machine, statusFilter="SUCCEEDED"
         )
         return bool(answer["executions"])
 
     def _options(self) -> LaptopOptions:
-        """The laptop's usual ones, with periods as short as the suite's."""
+        """The laptop's usual options, with the suite's short periods."""
         periods = self._periods
         silent = timedelta(seconds=periods.gitlab_silent_s)
         return LaptopOptions(
@@ -171,7 +171,7 @@ class Stage:
             time.sleep(LOOK_EVERY_S)
 
     def _until_closed(self, scene: Scene) -> dict[str, int]:
-        """What is left as soon as nothing is, or at the deadline."""
+        """Wait until the fleet has closed everything, or for the deadline; what is left then."""
         deadline = time.monotonic() + CLOSED_WITHIN_S
         left = {"uncounted leftovers": 1}
         while True:

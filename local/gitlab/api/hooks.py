@@ -75,7 +75,7 @@ def hook_view(hook: Hook, at: datetime, *, has_signing_token: bool) -> Json:
 
 
 def delivery_view(delivery: Delivery, hook: Hook) -> Json:
-    """One attempt to call a hook; secrets in its headers are blanked."""
+    """One delivery of a hook; secrets in its headers are blanked."""
     headers = {
         key: "[REDACTED]" if key in SECRET_HEADERS else value
         for key, value in delivery.request_headers.items()
