@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import ceil
 
 from adapters.ledger.pools import PoolRow
-from adapters.ledger.runners import Placement
+from adapters.ledger.runners import RESERVED_AT_ONCE, Placement
 from adapters.machines.backend import Launched, LaunchOrder, LaunchResult, ServedProject
 from fleet.aws_errors import ErrorKind, advice
 from fleet.config.model import PoolConfig
@@ -82,7 +83,7 @@ def launch(
             continue
         reserved = world.runners.reserve(ready.runners, ceiling=pool.ceiling, version=version)
         discard(world, ready.runners[len(reserved) :])
-        version += -(-len(reserved) // 99)
+        version += ceil(len(reserved) / RESERVED_AT_ONCE)
         if not reserved:
             break  # another round reserved since this one observed: it must observe again
         ready = replace(ready, runners=reserved)

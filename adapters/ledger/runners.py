@@ -29,6 +29,8 @@ from fleet.reasons import Reason
 from fleet.rules.liveness import with_report
 from fleet.rules.runner_record import PREFIX
 
+# Runners of one transaction; the pool's counter is its other change.
+RESERVED_AT_ONCE = TRANSACT - 1
 # Of the row of an ended runner.
 KEPT = timedelta(days=30)
 
@@ -77,15 +79,15 @@ class RunnerRows(Rows):
         """Record the intent to launch, within the ceiling; the recorded runners.
 
         `version` is the pool's as observed: after another reservation nothing is recorded, because
-        it may be for the same backlog.
+        it may be for the same backlog. Each transaction, of `RESERVED_AT_ONCE` runners, raises it
+        by 1.
         """
         done: list[Runner] = []
-        size = TRANSACT - 1
-        for start in range(0, len(runners), size):
-            batch = runners[start : start + size]
+        for number, start in enumerate(range(0, len(runners), RESERVED_AT_ONCE)):
+            batch = runners[start : start + RESERVED_AT_ONCE]
             room = Attr("in_use").not_exists() | Attr("in_use").lte(ceiling - len(batch))
-            same: ConditionBase = Attr("version").eq(version + start // size)
-            if version + start // size == 0:
+            same: ConditionBase = Attr("version").eq(version + number)
+            if version + number == 0:
                 same |= Attr("version").not_exists()
             count = Change(
                 pk=f"pool#{batch[0].pool}",
