@@ -145,7 +145,7 @@ def demand_again(world: World, job: Job, reason: Reason, cost: Cost = Cost.ATTEM
         plan.attempt,
         step,
         given_up=plan.given_up,
-        swallowed=job.swallowed if counts else job.swallowed + 1,
+        swallowed=plan.swallowed,
         applied=world.applied,
     )
     if raised and plan.given_up:

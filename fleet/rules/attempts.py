@@ -63,6 +63,7 @@ class AttemptPlan:
     attempt: int
     given_up: bool
     reason: Reason
+    swallowed: int = 0  # of the job's launches, those without cost, the lost one included
 
 
 def decide_attempt(
@@ -76,10 +77,16 @@ def decide_attempt(
     if current is None or current.given_up or current.attempt > before.attempt:
         return None
     if cost is Cost.LAUNCH:
-        return AttemptPlan(attempt=before.attempt + 1, given_up=False, reason=Reason.SWALLOWED)
+        return AttemptPlan(
+            attempt=before.attempt + 1,
+            given_up=False,
+            reason=Reason.SWALLOWED,
+            swallowed=before.swallowed + 1,
+        )
     given_up = before.attempts_used >= attempts
     return AttemptPlan(
         attempt=before.attempt + 1,
         given_up=given_up,
         reason=Reason.ATTEMPTS_USED if given_up else reason,
+        swallowed=before.swallowed,
     )

@@ -7,7 +7,7 @@ import pytest
 from fleet.machine.mailbox import MachineState
 from fleet.model import Runner
 from fleet.reasons import Reason
-from fleet.rules.attempts import SWALLOWED_AT_MOST, Cost, decide_cost
+from fleet.rules.attempts import SWALLOWED_AT_MOST, Cost, decide_attempt, decide_cost
 from fleet.steps import StepName
 from tests.unit.fleet.facts import job, key, runner
 from tests.unit.orchestrator.scene import Scene, key as scene_key
@@ -32,6 +32,14 @@ def test_only_a_lambda_runner_without_a_credential_was_swallowed(
 ) -> None:
     waits = job(1, swallowed=swallowed)
     assert decide_cost(waits, lost, reason, read_credential=read_credential) is cost
+
+
+@pytest.mark.parametrize(("cost", "swallowed"), [(Cost.LAUNCH, 2), (Cost.ATTEMPT, 1)])
+def test_only_a_launch_without_cost_counts_as_swallowed(cost: Cost, swallowed: int) -> None:
+    waits = job(1, attempt=2, swallowed=1)
+    plan = decide_attempt(waits, waits, attempts=2, reason=Reason.BOOT_DEADLINE, cost=cost)
+    assert plan is not None
+    assert plan.swallowed == swallowed
 
 
 def in_lambda(runner: Runner) -> Runner:
