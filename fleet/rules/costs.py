@@ -32,7 +32,7 @@ class JobCost:
     pool: str
     own_nano: int
     shared_nano: int
-    is_known: bool = True  # whether its machine's kind has a price
+    is_priced: bool = True  # whether its machine's kind has a price
 
     @property
     def nano(self) -> int:
@@ -86,7 +86,7 @@ def share_out(runs: Iterable[PastRun]) -> tuple[JobCost, ...]:
             pool=run.pool or "",
             own_nano=own[run.id],
             shared_nano=shares[run.id],
-            is_known=run.usd_nano is not None or not run.had_machine,
+            is_priced=run.usd_nano is not None or not run.had_machine,
         )
         for run in with_job
     ]
@@ -173,5 +173,5 @@ def _line(name: str, costs: Sequence[JobCost], jobless: int) -> CostLine:
         idle_usd=idle * NANO,
         run_usd=ran * NANO,
         ran_s=sum(run.ran_s or 0.0 for run in runs),
-        unpriced=sum(not cost.is_known for cost in costs),
+        unpriced=sum(not cost.is_priced for cost in costs),
     )
