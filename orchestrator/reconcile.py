@@ -86,7 +86,7 @@ def reconcile(world: World, time_left_s: Callable[[], float]) -> ReconcileResult
         emit(Reconciled(projects=done.projects, routed=done.routed, looked_up=done.looked_up))
     measure(world, [job for rows in waiting.values() for job in rows.values()])
     is_busy = pass_.missed or done.looked_up or pass_.demands or any(waiting.values())
-    return replace(done, wake=bool(is_busy) or _is_alive(world))
+    return replace(done, wake=bool(is_busy) or _is_in_use(world))
 
 
 def _read_projects(world: World, pass_: _Pass) -> ReconcileResult:
@@ -125,7 +125,7 @@ def _polls(world: World, pass_: _Pass) -> tuple[Watched, ...]:
     return decide_polls(watched, at=world.clock(), at_most=at_most)
 
 
-def _is_alive(world: World) -> bool:
+def _is_in_use(world: World) -> bool:
     """Whether the fleet has or wants a runner: a quiet fleet's scaling is not woken."""
     return (
         any(pool.idle.count or pool.idle.schedule for pool in world.config.pools)

@@ -101,7 +101,7 @@ class _Round:
         observed = end_ordered(world, observed, self.restraints.controls)
         self.listed[pool.name] = observed.listed
         plan = decide_scale(observed.snapshot, observed.limits)
-        outcome = apply(world, observed, plan)
+        outcome = carry_out(world, observed, plan)
         note_full(world, observed, plan)
         self.outcome += outcome
         self.drained += len(plan.drain) + len(plan.outdated)
@@ -124,7 +124,7 @@ class _Round:
             emit(PoolFailed(pool=pool, error=f"{type(exc).__name__}: {exc}"), level=ERROR)
 
 
-def apply(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
+def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
     """Carry out the plan of one pool."""
     pool, snapshot = observed.pool, observed.snapshot
     by_id = {runner.id: runner for runner in snapshot.runners}

@@ -18,7 +18,7 @@ from fleet.rules.controls import ALL, Control, ControlKind
 from fleet.rules.scale import decide_scale
 from fleet.steps import StepName
 from orchestrator.observe import observe, observe_restraints
-from orchestrator.scale import apply
+from orchestrator.scale import carry_out
 from tests.fakes import FakeTable
 from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, key
 
@@ -208,7 +208,8 @@ def test_a_launch_of_another_round_since_the_budgets_were_counted_is_not_done_tw
     observed = observe(scene.world, scene.world.config.pools[0], messages=1, restraints=restraints)
     assert observed.snapshot.runners == ()  # as it was then
     assert (
-        apply(scene.world, observed, decide_scale(observed.snapshot, observed.limits)).machines == 0
+        carry_out(scene.world, observed, decide_scale(observed.snapshot, observed.limits)).machines
+        == 0
     )
 
 

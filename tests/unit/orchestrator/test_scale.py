@@ -16,7 +16,7 @@ from fleet.rules.scale import decide_scale
 from fleet.steps import StepName
 from orchestrator.close import demand_again
 from orchestrator.observe import observe
-from orchestrator.scale import apply
+from orchestrator.scale import carry_out
 from tests.unit.orchestrator.scene import (
     FLEET,
     ON_DEMAND,
@@ -53,7 +53,7 @@ def test_two_rounds_on_the_same_snapshot_launch_once() -> None:
     (pool,) = scene.world.config.pools
     observations = [observe(scene.world, pool, messages=1) for _ in range(2)]
     outcomes = [
-        apply(scene.world, observed, decide_scale(observed.snapshot, observed.limits))
+        carry_out(scene.world, observed, decide_scale(observed.snapshot, observed.limits))
         for observed in observations
     ]
     assert [outcome.machines for outcome in outcomes] == [1, 0]
@@ -214,7 +214,7 @@ def test_a_machine_is_equipped_once_and_a_record_that_is_too_late_is_deleted() -
     scene.clock.go(61)
     bare = observe(scene.world, pool, messages=0)
     scene.table.write(Change(pk=pk, sk=f"runner#{runner.id}", put={"equipped": True}))
-    apply(scene.world, bare, decide_scale(bare.snapshot, bare.limits))
+    carry_out(scene.world, bare, decide_scale(bare.snapshot, bare.limits))
     assert list(scene.gitlab.records) == [seen_bare.snapshot.runners[0].gitlab_runner_id]
 
 
