@@ -17,6 +17,7 @@ from fleet.rules.retry import (
     RetryFacts,
     decide_retry,
     facts_now,
+    is_cancel_too_late,
     is_retry_allowed,
     ran_again,
 )
@@ -137,8 +138,8 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
         world.jobs.retries.note_cancelled(job.key)
         shown = world.gitlab.cancel_job(job.project_id, job.job_id)
         _record_end(world, job, shown)
-        if shown.status == "success":
-            _record_retry(world, job, Reason.FINISHED)  # it ended before the cancellation
+        if is_cancel_too_late(shown.status):
+            _record_retry(world, job, Reason.FINISHED)
             return
     new = world.gitlab.retry_job(job.project_id, job.job_id)
     at = world.clock()

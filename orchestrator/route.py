@@ -155,7 +155,7 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
     decide = partial(decide_route, pools=world.config.pools)
     pending = _pending(world, shown, _fit(world, shown), decide) if shown else None
     plan = decide(pending)
-    if shown is None or plan.reason in {Reason.TAKEN, Reason.NOT_PENDING}:
+    if shown is None or not plan.is_job_waiting:
         return Routed(plan=plan)
     job = _job(world, shown, key, plan, lead)
     steps = [*lead.steps, *_steps(plan, at)]
@@ -186,7 +186,7 @@ def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> Rout
         except Transient:
             continue  # its own event asks again
         plan = decide(pending)
-        if plan.reason not in {Reason.TAKEN, Reason.NOT_PENDING}:
+        if plan.is_job_waiting:
             jobs.append(_job(world, job, key, plan, lead))
             steps[key] = [*lead.steps, *_steps(plan, at)]
     routed = world.jobs.route_all(jobs, steps, at=at)

@@ -6,12 +6,9 @@ from enum import StrEnum
 from boto3.dynamodb.conditions import Attr
 
 from adapters.ledger.table import Change, Rows, time_of
+from fleet.rules.pipeline import READ_AGAIN_AFTER, is_wake_owed
 
-# A pipeline's jobs become pending within seconds of each other, with one webhook each.
-PIPELINE_EVERY = timedelta(seconds=10)
 LISTING_KEPT = timedelta(hours=1)
-# The longest execution of the route machine: until then it may still owe a wake.
-WAKE_OWED = timedelta(minutes=4)
 
 
 class Reading(StrEnum):
@@ -29,7 +26,7 @@ class PipelineRows(Rows):
         """Claim a pipeline for reading; otherwise say who holds or finished it."""
         pk = _pipeline(instance, pipeline_id)
         put = {"listed_at": at, "done": False, "ttl": int((at + LISTING_KEPT).timestamp())}
-        when = Attr("listed_at").not_exists() | Attr("listed_at").lt(at - PIPELINE_EVERY)
+        when = Attr("listed_at").not_exists() | Attr("listed_at").lt(at - READ_AGAIN_AFTER)
         if self._table.write(Change(pk=pk, sk="pipeline", put=put, when=when)):
             return Reading.MINE
         item = self._table.get(pk, "pipeline")
@@ -56,8 +53,9 @@ class PipelineRows(Rows):
         listed_at = time_of(item, "listed_at")
         if item is None or listed_at is None:
             return False
-        is_late = at - listed_at > WAKE_OWED
-        return not is_late and bool(not item.get("done") or item.get("waits"))
+        return is_wake_owed(
+            listed_at, is_done=bool(item.get("done")), waits=bool(item.get("waits")), at=at
+        )
 
 
 def _pipeline(instance: str, pipeline_id: int) -> str:

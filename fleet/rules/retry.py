@@ -80,6 +80,14 @@ def is_retry_allowed(pool: str | None, *, infra_retry: bool | None) -> bool:
     return pool is not None and infra_retry is not False
 
 
+def is_cancel_too_late(status: str) -> bool:
+    """Whether a lost job succeeded before the fleet's cancellation: it is not retried then.
+
+    `status`: GitLab's word after the call to cancel it.
+    """
+    return status == "success"
+
+
 def ran_again(job: Job, others: Iterable[tuple[str, int]]) -> bool:
     """Whether a job was retried already: its pipeline has a newer job of its name.
 

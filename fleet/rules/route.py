@@ -47,6 +47,11 @@ class RoutePlan:
     pool: str | None
     reason: Reason
 
+    @property
+    def is_job_waiting(self) -> bool:
+        """Whether the job waits in GitLab: only then the plan is written into its row."""
+        return self.reason not in {Reason.UNKNOWN_JOB, Reason.TAKEN, Reason.NOT_PENDING}
+
 
 def may_take(pool: PoolRule, tags: Sequence[str]) -> bool:
     """Whether GitLab would hand a job with these tags to a runner of the pool.
