@@ -17,7 +17,7 @@ from fleet.model import Job, JobKey, JobStatus, Runner, rank
 from fleet.past import seconds_between
 from fleet.rules.controls import ceiling_of, in_force, pause_of
 from fleet.rules.liveness import by_our_clock, steps_between
-from fleet.rules.problems.jobs import ignored
+from fleet.rules.problems.jobs import idle_beside
 from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_machine
 from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest
@@ -129,7 +129,7 @@ def _trail(deployed: Deployed, config: FleetConfig, row: JobRow) -> Trail:
         trouble=_trouble(deployed),
         hold=widest(deployed.fleet.holds(), job) if is_sought and job.pool else None,
         runner=runner,
-        idle=ignored(job, living, at),
+        idle=idle_beside(job, living, at),
     )
     diagnosis = diagnose(facts)
     last = last_line(facts, diagnosis, refused=pool_row.refused if pool_row else None)

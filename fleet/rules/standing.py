@@ -102,7 +102,7 @@ class JobFacts:
     pause: Control | None = None  # that its pool is under
     ceiling: int | None = None  # in force for its pool
     runner: Runner | None = None  # live, and it runs the job or was launched for it
-    idle: Runner | None = None  # as `fleet.rules.problems.ignored` answers
+    idle: Runner | None = None  # as `fleet.rules.problems.jobs.idle_beside` answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ def count_stuck(facts: FleetFacts) -> int:
     return sum(problem.count for problem in stuck_jobs(facts))
 
 
-def ignored(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
+def idle_beside(job: Job, runners: Iterable[Runner], at: datetime) -> Runner | None:
     """The runner that was idle longest while this job, which it may take, waited as long.
 
     None when there is none, or when GitLab may give it the job any moment.
@@ -82,7 +82,9 @@ def withheld_jobs(facts: FleetFacts) -> Iterator[Problem]:
     """Jobs that GitLab does not give to a runner that is ready for them."""
     for pool in facts.pools:
         withheld = [
-            (job, idle) for job in pool.backlog if (idle := ignored(job, pool.runners, facts.at))
+            (job, idle)
+            for job in pool.backlog
+            if (idle := idle_beside(job, pool.runners, facts.at))
         ]
         if withheld:
             job, idle = withheld[0]

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.model import Job, JobStatus, Runner, RunnerState
 from fleet.reasons import Reason
-from fleet.rules.problems.jobs import ignored
+from fleet.rules.problems.jobs import idle_beside
 from fleet.rules.standing import Diagnosis, JobFacts, Standing, diagnose, widest
 from tests.fakes import AT
 from tests.unit.fleet.rules.standings import CASES, HOLD, POOL, Case, ago, idle, job
@@ -47,8 +47,8 @@ WAITS = job(pending_at=ago(120))
 
 def test_a_job_that_a_ready_runner_does_not_get_is_withheld() -> None:
     older = idle(300, id="rf-docker-b")
-    assert ignored(WAITS, [idle(), older, idle(300, id="rf-docker-c")], AT) == older
-    assert ignored(WAITS, [idle(project_id=7)], AT) is not None
+    assert idle_beside(WAITS, [idle(), older, idle(300, id="rf-docker-c")], AT) == older
+    assert idle_beside(WAITS, [idle(project_id=7)], AT) is not None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_job_that_a_ready_runner_does_not_get_is_withheld() -> None:
     ],
 )
 def test_a_runner_that_cannot_take_a_job_is_no_proof_that_it_is_withheld(other: Runner) -> None:
-    assert ignored(WAITS, [other], AT) is None
+    assert idle_beside(WAITS, [other], AT) is None
 
 
 @pytest.mark.parametrize(
@@ -77,4 +77,4 @@ def test_a_runner_that_cannot_take_a_job_is_no_proof_that_it_is_withheld(other: 
     ids=["new", "given up", "running"],
 )
 def test_a_job_that_waits_for_no_runner_is_not_withheld(other: Job) -> None:
-    assert ignored(other, [idle()], AT) is None
+    assert idle_beside(other, [idle()], AT) is None
