@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from fleet.times import HasUtcTimes
+from fleet.times import HasUtcTimes, seconds_between
 
 NANO = Decimal("0.000000001")  # USD
 
@@ -141,10 +141,3 @@ def _completed(run: PastRun, ending: PastRun) -> PastRun:
         taken_at=run.taken_at or ending.taken_at,
         finished_at=run.finished_at or ending.finished_at,
     )
-
-
-def seconds_between(since: datetime | None, until: datetime | None) -> float | None:
-    """Seconds, never below 0; None where one of the times is not known."""
-    if since is None or until is None:
-        return None
-    return max(0.0, (until - since).total_seconds())

@@ -28,6 +28,13 @@ def iso(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
 
 
+def seconds_between(since: datetime | None, until: datetime | None) -> float | None:
+    """Seconds, never below 0; None where one of the times is not known."""
+    if since is None or until is None:
+        return None
+    return max(0.0, (until - since).total_seconds())
+
+
 @cache
 def _times_of(kind: "type[DataclassInstance]") -> tuple[str, ...]:
     """The fields that may hold a time: rows are read by the thousand, and most fields hold none."""

@@ -14,13 +14,13 @@ from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
 from fleet.machine.mailbox import Report
 from fleet.model import Job, JobKey, JobStatus, Runner, rank
-from fleet.past import seconds_between
 from fleet.rules.controls import ceiling_of, in_force, pause_of
 from fleet.rules.liveness import by_our_clock, steps_between
 from fleet.rules.problems.jobs import idle_beside
 from fleet.rules.right_size import HINTS, SizeHint, decide_fit, size_of_machine
 from fleet.rules.route import Pending, decide_route
 from fleet.rules.standing import JobFacts, diagnose, widest
+from fleet.times import seconds_between
 from fleet.trouble import Trouble
 from fleet.usage import Usage
 from operations.fleet_handle import Deployed

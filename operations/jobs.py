@@ -9,8 +9,9 @@ from adapters.ledger.jobs import JobRow
 from fleet.gitlab_failures import failure_words
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus
-from fleet.past import PastRun, seconds_between
+from fleet.past import PastRun
 from fleet.reasons import SENTENCES
+from fleet.times import seconds_between
 from operations.fleet_handle import Deployed
 from operations.periods import Period
 

@@ -9,9 +9,10 @@ from typing import Any
 from adapters.ledger.runners import RunnerRows
 from fleet.job_event import instance_of
 from fleet.model import Runner
-from fleet.past import PastRun, seconds_between
+from fleet.past import PastRun
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems.runners import state_word
+from fleet.times import seconds_between
 from operations.fleet_handle import Deployed
 from operations.periods import Period
 

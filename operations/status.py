@@ -13,7 +13,6 @@ from fleet.config.model import PoolConfig
 from fleet.config.reading import FleetConfig
 from fleet.job_event import instance_of
 from fleet.model import Job, JobStatus, Runner
-from fleet.past import seconds_between
 from fleet.reasons import Reason
 from fleet.rules.budgets import (
     BudgetUse,
@@ -37,6 +36,7 @@ from fleet.rules.problems.facts import (
 from fleet.rules.problems.runners import state_word
 from fleet.rules.schedule import idle_target
 from fleet.steps import StepName
+from fleet.times import seconds_between
 from operations.controls import shown_controls
 from operations.fleet_handle import Deployed, read_applied
 from operations.fleet_view import (

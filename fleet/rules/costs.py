@@ -13,7 +13,8 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from fleet.past import NANO, PastRun, seconds_between
+from fleet.past import NANO, PastRun
+from fleet.times import seconds_between
 
 
 class By(StrEnum):
