@@ -21,15 +21,9 @@ from fleet.events import (
 from fleet.model import Job, JobKey, RunnerState, ScalePlan
 from fleet.reasons import Reason
 from fleet.rules.controls import Control, to_drain
+from fleet.rules.demand import is_behind, is_dead_letter_settled, waits_in
 from fleet.rules.equipping import is_abandoned
-from fleet.rules.scale import (
-    decide_scale,
-    is_behind,
-    is_dead_letter_settled,
-    looks_again,
-    waits_in,
-    wants_room,
-)
+from fleet.rules.scale import decide_scale, looks_again, wants_room
 from fleet.steps import Step, StepName
 from orchestrator.credentials import SOON_S, equip
 from orchestrator.launch import LaunchOutcome, launch

@@ -11,7 +11,7 @@ from fleet.aws_errors import ErrorKind
 from fleet.config.model import PoolConfig
 from fleet.errors import FleetError, Refused
 from fleet.rules.capacity import CapacityPool
-from fleet.rules.scale import hidden_s
+from fleet.rules.demand import hidden_s
 from fleet.webhook_secrets import AllWebhookSecrets
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)

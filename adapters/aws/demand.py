@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from adapters.aws.clients import aws_call
 from fleet.errors import Transient
 from fleet.model import JobKey
-from fleet.rules.scale import hidden_s
+from fleet.rules.demand import hidden_s
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

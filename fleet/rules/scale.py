@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fleet.holds import Hold
-from fleet.model import Job, JobKey, JobStatus, Limits, Runner, RunnerState, ScalePlan, Snapshot
+from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot
 from fleet.reasons import Reason
 from fleet.rules.fairness import fair_order
 from fleet.rules.holds import asks_again_in_s
@@ -16,8 +16,6 @@ from fleet.rules.outdated import is_outdated
 SURPLUS_KEPT_S = 20.0
 # Of the holds that are due, as many are probed in one round.
 PROBES_AT_MOST = 10
-# The longest time for which the message of a waiting job is hidden from a round.
-HIDDEN_AT_MOST_S = 900
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,33 +257,3 @@ def looks_again(
     # A refused launch leaves room for a job that waits for it.
     is_room_left = held > 0 and Reason.AT_CEILING in plan.waiting.values()
     return plan.again or missing or just_full or is_lifted or is_room_left
-
-
-def waits_in(job: Job | None, pool: str) -> bool:
-    """Whether the job of a message still needs a launch, in the pool that the message is for."""
-    return job is not None and job.wants_runner and job.pool == pool
-
-
-def is_behind(job: Job, listed: Mapping[str, frozenset[JobKey]]) -> bool:
-    """Whether a job wants a runner that the index of waiting jobs, by pool, does not show yet."""
-    return job.wants_runner and job.key not in listed.get(job.pool or "", {job.key})
-
-
-def hidden_s(times: int) -> int:
-    """For how long the message of a waiting job is hidden: twice as long each time.
-
-    In whole seconds; `times`: how often it was received.
-    """
-    doubled: int = 2 ** min(times - 1, 10)
-    return min(HIDDEN_AT_MOST_S, doubled)
-
-
-def is_dead_letter_settled(job: Job | None, *, times: int) -> bool:
-    """Whether a dead letter may be deleted: its job is over, or not given up any more.
-
-    `times`: how often it was received. At first it stays: it is buried a moment before its job's
-    row says that it was given up.
-    """
-    if times <= 1:
-        return False
-    return job is None or job.status is not JobStatus.PENDING or not job.given_up
