@@ -101,7 +101,10 @@ class ScaleDecided:
 @measured(Measure("PoolsFailed", "Count"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFailed:
-    """One pool could not be served in this round; the other pools were."""
+    """A pool could not be served in this round, or a fact about it not written; others were.
+
+    `pool`: its name, or `every pool of <back end>`.
+    """
 
     pool: str
     error: str

@@ -72,7 +72,7 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
         spec = _spec(credential, workplace, notice)
         with workplace.meter or nullcontext(), RunOnce(spec, echo=workplace.echo) as runner:
             reporter.report(status=_status(credential, RunnerLog()))
-            _warn(credential, workplace, reporter)
+            _report_open_memory(credential, workplace, reporter)
             shift = _Shift(credential, workplace, reporter, notice)
             end = shift.work(runner)
         if workplace.meter and end.job_id is not None:
@@ -89,7 +89,7 @@ def run_one_job(credential: Credential, workplace: Workplace, reporter: Reporter
     return end
 
 
-def _warn(credential: Credential, workplace: Workplace, reporter: Reporter) -> None:
+def _report_open_memory(credential: Credential, workplace: Workplace, reporter: Reporter) -> None:
     """Report a gitlab-runner whose memory is open to jobs. In a container it never is."""
     if credential.executor == "docker":
         return

@@ -220,8 +220,9 @@ class RunnerRows(Rows):
 
     def reports(self, runners: Iterable[Runner]) -> dict[str, Report]:
         """The last report of each runner that has made one, by runner id."""
-        boxes = {runner.mailbox: runner.id for runner in runners if runner.mailbox}
-        return {boxes[box]: report for box, report in self._mailboxes.reports(boxes).items()}
+        owners = {runner.mailbox: runner.id for runner in runners if runner.mailbox}
+        reports = self._mailboxes.reports(owners)
+        return {owners[mailbox]: report for mailbox, report in reports.items()}
 
     def report(self, mailbox: str) -> Report | None:
         """The last report in a mailbox, whichever runner owns it."""

@@ -90,12 +90,12 @@ class Ec2Backend:
         shortfalls: list[Shortfall] = []
         markets = list(dict.fromkeys(capacity.market for capacity in order.try_in))
         for index, market in enumerate(markets):
-            names = order.runner_ids[len(launched) :]
-            if not names:
+            runner_ids = order.runner_ids[len(launched) :]
+            if not runner_ids:
                 break
             capacity_pools = [capacity for capacity in order.try_in if capacity.market == market]
             try:
-                answer = self._create_fleet(pool, order, len(names), capacity_pools)
+                answer = self._create_fleet(pool, order, len(runner_ids), capacity_pools)
             except Transient as exc:
                 # A lost answer may have launched machines, and a throttle holds in every market: no
                 # other market is asked now.
@@ -108,12 +108,12 @@ class Ec2Backend:
             machines = self._machines_of(answer, market)
             launched += [
                 Launched(
-                    runner_id=name,
+                    runner_id=runner_id,
                     machine_id=machine_id,
                     mailbox=_mailbox(self._resources.kind(pool), machine_id),
                     capacity=capacity,
                 )
-                for name, (machine_id, capacity) in zip(names, machines, strict=False)
+                for runner_id, (machine_id, capacity) in zip(runner_ids, machines, strict=False)
             ]
             shortfalls += [_shortfall(error, market) for error in answer.get("Errors", [])]
         if launched:

@@ -52,7 +52,7 @@ class LambdaBackend:
         """Invoke once per runner id, in parallel. The function's own retries are off."""
         with ThreadPoolExecutor(max_workers=AT_ONCE) as pacer:
             answers = list(
-                pacer.map(lambda name: self._invoke(pool, name, order), order.runner_ids)
+                pacer.map(lambda runner_id: self._invoke(pool, runner_id, order), order.runner_ids)
             )
         return LaunchResult(
             launched=tuple(answer for answer in answers if isinstance(answer, Launched)),
@@ -81,8 +81,8 @@ class LambdaBackend:
         return {"TenantId": str(served.id) if served else runner_id}
 
     def _invoke(self, pool: PoolConfig, runner_id: str, order: LaunchOrder) -> Launched | Shortfall:
-        kind = "protected-" if pool.protected_only else ""
-        function = f"{self._prefix}{kind}{(pool.size or '').lower()}"
+        trust_level = "protected-" if pool.protected_only else ""
+        function = f"{self._prefix}{trust_level}{(pool.size or '').lower()}"
         # All sandboxes of a size have one role: its policy cannot tell their mailboxes apart.
         mailbox = f"lambda:{runner_id}:{self._new_secret()}"
         # Lambda keeps an event until it has room, and may deliver it too late.
