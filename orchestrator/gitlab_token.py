@@ -1,13 +1,9 @@
 """The end of the fleet's own GitLab token, asked in time for `status` to warn."""
 
-from datetime import timedelta
-
 from fleet.errors import FleetError, Transient
 from fleet.events import WARNING, WorkPutOff, emit
-from fleet.rules.calls import is_due
+from fleet.rules.calls import TOKEN_EVERY, is_due
 from orchestrator.world import World
-
-TOKEN_EVERY = timedelta(days=1)
 
 
 def check_token_life(world: World) -> None:

@@ -1,7 +1,6 @@
 """The webhooks that the fleet registered: checked, switched on again, old secrets dropped."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from itertools import takewhile
 
 from adapters.gitlab.hooks import hook_fault, hook_health, test_hook
@@ -14,10 +13,6 @@ from fleet.rules.calls import hooks_in_turn
 from fleet.rules.hook_health import HookPlan, decide_hook
 from fleet.webhook_secrets import secret_id
 from orchestrator.world import World
-
-TOKEN_EVERY = timedelta(days=1)
-# A group gets and loses projects slowly.
-GROUPS_EVERY = timedelta(minutes=10)
 
 
 def note_proof(world: World, event: JobEvent) -> None:

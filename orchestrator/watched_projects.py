@@ -1,17 +1,14 @@
 """The list of watched projects: those that fleet.toml names, and those of watched groups."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
 from itertools import takewhile
 
 from adapters.gitlab.values import GitLabProject
 from fleet.errors import FleetError
 from fleet.events import WARNING, WorkPutOff, emit
+from fleet.rules.calls import GROUPS_EVERY
 from orchestrator.world import World
-
-# A group gets and loses projects slowly.
-GROUPS_EVERY = timedelta(minutes=10)
 
 
 def refresh_watched(world: World, has_time: Callable[[], bool]) -> None:

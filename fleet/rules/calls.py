@@ -12,6 +12,8 @@ HOOKS_AT_MOST = 10  # in one pass, at two calls each
 PAUSE = "retry_after_s"
 LEASED_FOR = timedelta(seconds=5)
 LEASE_AT_MOST = 16
+TOKEN_EVERY = timedelta(days=1)  # GitLab is asked when the token expires
+GROUPS_EVERY = timedelta(minutes=10)  # groups are listed: they change slowly
 GONE = 404  # a project that was deleted with its jobs, or that is hidden from us now
 
 

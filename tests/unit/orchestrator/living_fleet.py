@@ -26,7 +26,6 @@ from tests.unit.orchestrator.scene import INSTANCE, Scene, key
 BOOTS_S = 40
 SPOT_NOTICE = "EC2 Spot Instance Interruption Warning"
 CREDENTIAL_WITHIN = timedelta(minutes=5)  # as the agent waits
-WAITS = timedelta(minutes=2)  # the pools' wait_timeout
 LOST_AFTER = timedelta(minutes=20)  # GitLab fails a job whose runner sends nothing
 GITLAB_CALLS = (
     "job pending_jobs retry_job cancel_job pipeline_jobs pending_in_pipeline create_runner"

@@ -14,7 +14,6 @@ from fleet.config.values import duration_text, read_days, read_duration, read_ti
 MINUTE = timedelta(minutes=1)
 GITLAB = '[gitlab]\nurl = "https://gitlab.example.com/"\nrunners_in = "project:7"\n'
 EC2 = 'backend = "ec2"\ninstance_types = ["m7i.large", "m7a.large"]\nceiling = 5\n'
-LAMBDA = 'backend = "lambda"\nceiling = 5\n'
 
 
 def config(*pools: str, gitlab: str = GITLAB) -> FleetConfig:

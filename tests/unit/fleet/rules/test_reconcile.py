@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from fleet.reasons import Reason
 from fleet.rules.reconcile import Corrections, decide_reconcile
 from tests.unit.fleet.facts import AT, job, key
 
-MINUTE = timedelta(minutes=1)
 NEW, OLD = job(1, waits_s=4.9), job(1, waits_s=5)
 
 

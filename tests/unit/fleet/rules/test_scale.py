@@ -26,7 +26,6 @@ from tests.unit.fleet.facts import (
 TWO_WARM = replace(LIMITS, idle_target=2)
 BY_TWOS = replace(LIMITS, launch_at_most=2)
 FOR_ONE: Facts = {"project_id": 1}
-FOR_TWO: Facts = {"project_id": 2}
 FULL = {key(9): Reason.AT_CEILING}
 REQUESTED = runner("requested", RunnerState.REQUESTED)
 
