@@ -42,7 +42,7 @@ FAILURES: Mapping[str, str] = {
     "data_integrity_failure": "GitLab's own data of it are damaged",
     "unmet_prerequisites": "GitLab could not prepare what it needs before it starts",
     "stale_schedule": "its delayed start was missed",
-    "archived_failure": "it is archived, and cannot run any more",
+    "archived_failure": "it is archived, and can no longer run",
     "pipeline_loop_detected": "its pipelines start each other in a circle",
     "ci_quota_exceeded": "the compute minutes of its group are used up",
     "builds_disabled": "its project has CI/CD switched off",

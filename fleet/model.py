@@ -74,7 +74,7 @@ class Job(HasUtcTimes):
     runner_id: str | None = None  # ours, of the runner that took it
     gitlab_runner_id: int | None = None
     on_demand: bool = False  # a retry after the loss of a machine: no spot for it
-    given_up: bool = False  # attempts used: nothing is launched for it any more
+    given_up: bool = False  # attempts used: nothing more is launched for it
     given_up_in: str | None = None  # which `apply` was in force then; a later one renews them
     forgiven: int = 0  # of its attempts, those before they were renewed
     swallowed: int = 0  # of its attempts, those whose invocation read no credential, at no cost

@@ -103,7 +103,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.TAKEN: "a runner took it already",
     Reason.UNKNOWN_JOB: "GitLab does not know it, or our token may not read it",
     Reason.UNDER_WAY: "another event of its pipeline has all of its jobs routed just now",
-    Reason.POOL_GONE: "its pool is not in fleet.toml any more",
+    Reason.POOL_GONE: "its pool is no longer in fleet.toml",
     Reason.POOL_UNFIT: "its pool was changed, and GitLab gives its runners this job no more",
     Reason.BACKLOG: "it waits and no runner that is alive or booting is there for it",
     Reason.IDLE_TARGET: "the pool keeps this many runners warm at this hour",

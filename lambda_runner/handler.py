@@ -101,7 +101,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Lambda's entry: serve one job; a failed job is an answer, not an error.
 
     An event that Lambda held back for too long is `late`: the fleet has given its runner up. A
-    sandbox that is not proven clean serves no job any more: its runtime ends here.
+    sandbox that is not proven clean serves no other job: its runtime ends here.
 
     Raises `Transient` or `Refused` without a usable mailbox or event, before it takes a job.
     """

@@ -415,7 +415,7 @@ def _delete(removal: Removal, name: str) -> None:
     stack = find_stack(removal.aws, name)
     if stack is None:
         return
-    by_id = stack["StackId"]  # its name means no stack any more once it is deleted
+    by_id = stack["StackId"]  # its name means no stack once it is deleted
     with aws_call("cloudformation.DeleteStack"):
         removal.aws.cloudformation.delete_stack(StackName=name)
     waiter = removal.aws.cloudformation.get_waiter("stack_delete_complete")

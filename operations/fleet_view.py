@@ -33,7 +33,7 @@ class PoolView:
     reason: str | None  # of the last decision
     sentence: str  # the reason in words
     back_off: tuple[BackOffView, ...] = ()
-    is_leaving: bool = False  # not in fleet.toml any more; its last runners end
+    is_leaving: bool = False  # no longer in fleet.toml; its last runners end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ _ALLOW_RUNNER = (
 _SENTENCES = {
     Standing.CREATED: "it is not pending yet: GitLab runs other jobs first",
     Standing.GIVEN_UP: SENTENCES[Reason.ATTEMPTS_USED],
-    Standing.POOL_GONE: "its pool {pool} is not in fleet.toml any more",
+    Standing.POOL_GONE: "its pool {pool} is no longer in fleet.toml",
     Standing.AT_CEILING: "it waits for room: all {ceiling} places of pool {pool} are in use",
     Standing.ROUTED: "it waits for the autoscaler's next round, which is at most a minute",
     Standing.RUNS_ELSEWHERE: "it runs on a runner that is not the fleet's",

@@ -16,7 +16,7 @@ from operations.trail import LABELS, words_of
 # What a machine's cloud shows of it: by its id and the time in which it lived.
 ReadConsole = Callable[[str, datetime, datetime], str]
 LATE = timedelta(minutes=2)  # lines that arrive after the end
-NOT_THERE = "its cloud keeps nothing of it any more"
+NOT_THERE = "its cloud no longer keeps anything of it"
 
 
 def machine_log(deployed: Deployed, runner_id: str, read_console: ReadConsole) -> Iterator[str]:

@@ -174,7 +174,7 @@ def rotate(world: HookWorld, address: HookAddress) -> Registered:
 def remove(world: HookWorld, address: HookAddress) -> RemovedHook:
     """Delete the webhook in GitLab, then its row, then its secrets. May be repeated.
 
-    In this order no delivery is refused: GitLab sends none any more when the secret goes.
+    In this order no delivery is refused: GitLab sends none by the time the secret goes.
     """
     target = address.target
     existing = hooks.hooks_at(address.gitlab, target)

@@ -1,7 +1,7 @@
 """Pools' own runner tokens: shown to GitLab, and made anew before they expire.
 
 Anew, not reset: a reset kills the old token at once, which machines may share. The record before
-stays until nothing uses it any more.
+stays until nothing uses it.
 """
 
 from collections.abc import Callable

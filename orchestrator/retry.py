@@ -47,7 +47,7 @@ def note_containers(world: World, job: Job, steps: Iterable[Step]) -> None:
     """Remember the `image:` and `services:` that a machine reports of the job it had.
 
     So the next of its name goes to the overflow of a pool that has no such machines. A machine of
-    the overflow reports them, too, until its job asks for nothing any more.
+    the overflow reports them, too, until its job asks for nothing.
     """
     if not any(pool.overflow for pool in world.config.pools):
         return

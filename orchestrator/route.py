@@ -210,8 +210,8 @@ def send_demands(world: World, demands: Iterable[Demand]) -> None:
 def reroute_lead(world: World, shown: GitLabJob, row: Job) -> Lead | None:
     """Why a routed job is routed again; None where the configuration in force leaves it there.
 
-    A job that no pool may take any more leaves its pool, too: else it waits there for ever, and
-    a later pool that fits does not get it.
+    A job that no pool may take leaves its pool, too. Otherwise it waits there for ever, and a
+    later pool that fits does not get it.
     """
     pools = world.config.pools
     decide = partial(decide_reroute, pool=row.pool, pools=pools, because=row.reason)

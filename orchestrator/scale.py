@@ -213,7 +213,7 @@ def settle_messages(
 
 
 def settle_dead_letters(world: World, queue: DemandQueue) -> None:
-    """Delete the dead letters of jobs that are over, or not given up any more."""
+    """Delete the dead letters of jobs that are over, or no longer given up."""
     for _ in range(DEAD_LETTERS_AT_MOST if queue.dead() else 0):
         dead_letters = queue.dead_letters.receive()
         if not dead_letters:

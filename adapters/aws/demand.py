@@ -103,7 +103,7 @@ class DemandQueue:
         )
 
     def delete(self, messages: Sequence[Received]) -> None:
-        """Delete messages whose jobs are served, or need no runner any more."""
+        """Delete messages whose jobs are served, or no longer need a runner."""
         entries = [
             {"Id": str(n), "ReceiptHandle": message.receipt} for n, message in enumerate(messages)
         ]

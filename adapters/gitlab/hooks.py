@@ -101,7 +101,7 @@ class _Registration:
             return self._registered(self.hook, self.stored, changed=False)
         saved = self._save(self.hook, _demanded(self.stored))
         if self.stored.signing and not saved.signing_token_present:
-            # this GitLab cannot sign any more
+            # this GitLab can no longer sign
             return replace(self, hook=saved).renew()
         return self._registered(saved, self.stored)
 

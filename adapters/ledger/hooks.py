@@ -81,7 +81,7 @@ class HookRows(Rows):
         self._noted[hook] = (secret_id, at)
 
     def forget_hook(self, instance: str, scope: HookScope) -> None:
-        """Delete the row: reconcile does not watch the hook any more."""
+        """Delete the row: reconcile no longer watches the hook."""
         self._table.write(Change(pk=_hook(instance, scope), sk="hook", delete=True))
 
     def hooks(self, instance: str) -> tuple[HookRow, ...]:

@@ -127,7 +127,7 @@ class JobRows(Rows):
         instead_of: str | None = None,
         despite: Job | None = None,
     ) -> bool:
-        """Record the route of a pending job; False when it has one, or is not pending any more.
+        """Record the route of a pending job; False when it has one, or is no longer pending.
 
         `instead_of`: the pool that it leaves. `despite`: its row as it was read, which is wrong.
         """

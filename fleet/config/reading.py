@@ -72,7 +72,7 @@ class FleetConfig:
     budgets: Budgets = field(default_factory=Budgets)
 
     def pool(self, name: str) -> PoolConfig | None:
-        """The pool of that name; None when there is none (any more)."""
+        """The pool of that name; None when there is none."""
         return next((pool for pool in self.pools if pool.name == name), None)
 
     def needs_token_scopes(self) -> tuple[TokenScope, ...]:

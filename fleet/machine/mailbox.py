@@ -215,7 +215,7 @@ class Report(HasUtcTimes):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order(HasUtcTimes):
-    """The fleet tells a machine to drain: take no job any more, finish the one it has."""
+    """The fleet tells a machine to drain: take no new job, finish the one it has."""
 
     reason: str
     at: datetime

@@ -58,7 +58,7 @@ def decide_cost_by_gitlab(answer: str | FleetError | None) -> Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptPlan:
-    """The next launch for a job, with the number `attempt`; `given_up`: no launch any more."""
+    """The next launch for a job, with the number `attempt`; `given_up`: there is none."""
 
     attempt: int
     given_up: bool

@@ -28,7 +28,7 @@ def hidden_s(times: int) -> int:
 
 
 def is_dead_letter_settled(job: Job | None, *, times: int) -> bool:
-    """Whether a dead letter may be deleted: its job is over, or not given up any more.
+    """Whether a dead letter may be deleted: its job is over, or no longer given up.
 
     `times`: how often it was received. At first it stays: it is buried a moment before its job's
     row says that it was given up.

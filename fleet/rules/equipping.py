@@ -25,7 +25,7 @@ def patience(
         # A warm runner stops while a job that it takes last can still run to its end.
         wait = max(wait, runner.expires_at - at - pool.max_job_time)
     if token_expires_at is not None:
-        # GitLab refuses a dead token. A running job does not need the token any more.
+        # GitLab refuses a dead token. A running job no longer needs the token.
         valid = token_expires_at - at - pool.boot_deadline
         wait = min(wait, max(valid, SHORTEST_PATIENCE))
     return wait

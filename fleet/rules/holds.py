@@ -108,7 +108,7 @@ def asks_again_in_s(hold: Hold, at: datetime) -> int | None:
 def is_problem(hold: Hold, at: datetime) -> bool:
     """Whether a person should know: a refusal at once, an outage when it does not pass.
 
-    A hold without waiting jobs is not probed any more, so its state is unknown.
+    A hold without waiting jobs is no longer probed, so its state is unknown.
     """
     if hold.lifted_at is not None or at - hold.ask_at > ASKED_WITHIN:
         return False

@@ -149,7 +149,7 @@ class CommitChanges:
             return None
         try:
             return self._between(self._before, "--no-renames")
-        except GitFailed:  # the commit before does not exist any more
+        except GitFailed:  # the commit before no longer exists
             return None
 
     def since(self, ref: str) -> frozenset[str] | None:

@@ -29,7 +29,7 @@ class BuildError(Exception):
 
 
 class Over(BuildError):
-    """The job failed, and none of it may run any more."""
+    """The job failed, and none of it may run on."""
 
 
 class Stops:
@@ -96,7 +96,7 @@ def run_shell(
 ) -> int:
     """The exit code of a shell that reads `script`; a signal's is negative.
 
-    Returns when the shell has ended and nothing holds its output any more, also in the background.
+    Returns when the shell has ended and nothing holds its output, also in the background.
     The shell gets this process's whole environment, as the real shell executor's does. Raises
     the error of what ended it early, after the process group has ended.
     """

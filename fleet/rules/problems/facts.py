@@ -66,7 +66,7 @@ class PoolFacts:
     """One pool with its backlog and its runners."""
 
     name: str
-    config: PoolConfig | None  # None: it is not in fleet.toml any more
+    config: PoolConfig | None  # None: it is no longer in fleet.toml
     refused: str | None = None  # AWS's words about the configuration in force
     verified_at: datetime | None = None  # when it last showed itself to GitLab
     token_expires_at: datetime | None = None  # of its runner record

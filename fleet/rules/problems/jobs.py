@@ -23,7 +23,7 @@ _BECAUSE = {
     ProblemKind.UNTAGGED: SENTENCES[Reason.UNTAGGED],
     ProblemKind.UNPROTECTED: SENTENCES[Reason.UNPROTECTED],
     ProblemKind.PROTECTION_UNKNOWN: SENTENCES[Reason.PROTECTION_UNKNOWN],
-    ProblemKind.POOL_GONE: "its pool is not in fleet.toml any more; see the log of reconcile",
+    ProblemKind.POOL_GONE: "its pool is no longer in fleet.toml; see the log of reconcile",
     ProblemKind.UNATTENDED: "nothing looked at it for long; see the logs of scale and reconcile",
 }
 STUCK = (ProblemKind.GIVEN_UP, *_BECAUSE)  # the kinds of `count_stuck`

@@ -28,7 +28,7 @@ class World:
         self.per_project = False
         self.backlog: dict[JobKey, Job] = {}
         self.runners: dict[str, Runner] = {}
-        self.silent: frozenset[str] = frozenset()  # no heartbeat any more
+        self.silent: frozenset[str] = frozenset()  # no more heartbeats
         self.dry_s = 0.0
         self.refused: str | None = None
         self.count = 0  # of jobs and runners, for their ids

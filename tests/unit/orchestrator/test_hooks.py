@@ -1,4 +1,4 @@
-"""Webhooks that GitLab switched off, or that have secrets which it does not use any more."""
+"""Webhooks that GitLab switched off, or whose secrets it no longer uses."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -153,7 +153,7 @@ def test_gitlab_s_own_list_says_that_deliveries_are_refused(
 
 
 class TestRotation:
-    """Secrets that GitLab does not use any more are forgotten, and no sooner."""
+    """Secrets that GitLab no longer uses are forgotten, and no sooner."""
 
     NAME = "project:7@1f3a9c2b"
     OLD, NEW = (secret_id(secret) for secret in ("old", "new"))

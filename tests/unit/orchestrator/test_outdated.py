@@ -1,4 +1,4 @@
-"""Machines that an `apply` leaves with tags which are not their pool's any more."""
+"""Machines that an `apply` leaves with tags that their pool no longer has."""
 
 import pytest
 

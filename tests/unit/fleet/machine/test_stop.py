@@ -119,7 +119,7 @@ PRESSED: dict[str, Any] = {
     "then everything": (run(135, BUSY, used=INTERRUPTED | KILLED_JOB), Force.KILL),
     "idle or not": (run(135, IDLE, used=INTERRUPTED), Force.KILL),
     "killed is killed": (run(900, IDLE, used=INTERRUPTED | {Force.KILL}), None),
-    "an order changes nothing any more": (run(101, BUSY, used=INTERRUPTED, ordered=True), None),
+    "an order no longer changes anything": (run(101, BUSY, used=INTERRUPTED, ordered=True), None),
 }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ CASES: dict[str, tuple[SettleFacts, SettlePlan]] = {
     "drains, and GitLab agrees": (
         last(runner("r", DRAINING, job=key(8)), **FREE), plan("finished", "close")
     ),
-    "spot notice: takes no job any more": (
+    "spot notice: takes no other job": (
         facts(SPOT, runner("r")), plan("spot_notice", "drain")
     ),
     "spot notice at work: its agent sees it too": (facts(SPOT, AT_WORK), plan("spot_notice")),
@@ -115,7 +115,7 @@ CASES: dict[str, tuple[SettleFacts, SettlePlan]] = {
     "ended without a credential, while GitLab gave out none": (
         dead(DONE, for_job=key(7), left_bare=True), plan(*CLOSES)
     ),
-    "ended after its order: no job counts on it any more": (dead(DRAINING), plan(*CLOSES)),
+    "ended after its order: no job counts on it": (dead(DRAINING), plan(*CLOSES)),
     "its cloud shows it alive": (
         facts(GONE, AT_WORK, machine_alive=True), plan("unconfirmed")
     ),
