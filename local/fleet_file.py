@@ -66,16 +66,16 @@ def _apply(apply: Callable[[str], object], path: Path, url: str) -> Iterator[str
     except UnicodeDecodeError:
         yield f"{path}: is not UTF-8 text"
         return
-    today = with_address(text, url)
+    current = with_address(text, url)
     try:
-        if (former := read_config(today, name=str(path)).gitlab.url) != url:
+        if (former := read_config(current, name=str(path)).gitlab.url) != url:
             raise Refused(f'write url = "{url}" in [gitlab]', is_now=former)
-        apply(today)
+        apply(current)
     except ConfigError as error:
         yield from map(str, error.problems)
         return
     except FleetError as error:
         yield f"{path}: {error}"
         return
-    if today != text:
-        path.write_bytes(today.encode())
+    if current != text:
+        path.write_bytes(current.encode())

@@ -280,7 +280,7 @@ def _announce(pool: PoolConfig, order: LaunchOrder, result: LaunchResult) -> Non
 
 
 def _announce_short(pool: PoolConfig, missing: int, why: Sequence[MissingMachines]) -> None:
-    """Log machines that did not come, once: of several codes none says how many it is about."""
+    """Log missing machines in one event: AWS does not say how many each of its codes is about."""
     first = why[0] if why else None
     kind = first.kind if first else ErrorKind.UNKNOWN
     event = LaunchShort(

@@ -33,9 +33,9 @@ from orchestrator.world import World
 # Of one project's pending jobs, in hundreds: one call each. A backlog of tens of thousands would
 # take more than the minute's calls, and longer than this function may run.
 LISTED_AT_MOST = 2000
-# Jobs of which nothing was heard for long: one call each.
+# Jobs without news for long: one call each.
 DUE_AT_MOST = 50
-# Jobs that a pool of the last `apply` fits are looked for this long after it.
+# For this long after an `apply`, jobs that fit one of its pools are looked for.
 APPLIED_LATELY = timedelta(minutes=5)
 # With less time than this no call begins: one to GitLab may take ten seconds.
 TO_END_S = 15
@@ -101,7 +101,7 @@ def _read_projects(world: World, pass_: _Pass) -> ReconcileResult:
         except FleetError as exc:
             doing = f"project {project.project_id}"
             emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
-            # Else it stays the longest unread, and the first of every pass.
+            # Otherwise it stays the longest unread, and the first of every pass.
             world.fleet.note_polled(project.instance, project.project_id, at=at)
             if is_project_gone(exc):
                 pass_.unseen.extend(pass_.waiting[project.project_id].values())
@@ -241,7 +241,7 @@ def _look_up_unseen(world: World, pass_: _Pass) -> int:
 
 
 def _due(world: World) -> list[Job]:
-    """Jobs of which nothing was heard for long: of other runners, of dead machines, of no pool."""
+    """Jobs without news for long: on other runners, on dead machines, in no pool."""
     at = world.clock()
     keys = world.jobs.looks.due(world.instance, at=at, at_most=DUE_AT_MOST)
     return [job for job in world.jobs.jobs(keys).values() if job.status < JobStatus.FINISHED]

@@ -30,9 +30,9 @@ from orchestrator.launch import LaunchOutcome, launch
 from orchestrator.observe import Observed, Restraints, observe, observe_restraints
 from orchestrator.world import World
 
-# Messages are cheap to look at, but a Lambda's time is not endless: ten in each receive.
+# Ten messages each. Reading them is cheap, but the function's time is limited.
 RECEIVES_AT_MOST = 60
-# Dead letters wait for a person, who has weeks: a hundred in a round are looked at.
+# Ten dead letters each, so a hundred in a round: they wait for a person, for weeks.
 DEAD_LETTERS_AT_MOST = 10
 
 

@@ -1,9 +1,9 @@
 """What jobs cost: the machines' prices shared out, to the last 10**-9 USD. Pure.
 
-A machine serves one job, so its boot, its idle time, its disk and its end are that job's. A machine
-without a job is of the job that it was launched for; a warm one, or one whose job is not known
-here, is shared by the jobs of its pool on the day of its end, in proportion to what they cost.
-Without any such job it stays with its pool.
+A machine serves one job, so that job pays for its boot, idle time, disk and end. The job that a
+machine was launched for pays for it, if it had no job. The jobs of its pool on the day of its end
+share a warm machine, or one whose job is not known here, in proportion to what they cost. Without
+such jobs its pool keeps the cost.
 """
 
 from collections import defaultdict

@@ -111,7 +111,7 @@ class Diagnosis:
 
     standing: Standing
     advice: Advice = Advice.NOTHING
-    runner: Runner | None = None  # of which the standing speaks
+    runner: Runner | None = None  # that the standing is about
     strayed: Runner | None = None  # launched for the job, and it serves it no more
     reason: Reason | None = None  # why it waits; of a lost machine: why it is not retried
     until: datetime | None = None  # when AWS is asked again
