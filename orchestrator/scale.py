@@ -130,7 +130,7 @@ def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcom
     outcome = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
     waiting = {**plan.waiting, **outcome.held_jobs}
     # After the launch: tens of thousands of rows take their time.
-    _hold(world, pool, snapshot.backlog, waiting)
+    _note_waits(world, pool, snapshot.backlog, waiting)
     bare = (runner for runner in snapshot.runners if is_abandoned(runner, snapshot.at))
     outcome += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
     if outcome.equip_in_s is None:
@@ -242,7 +242,7 @@ def _waits(message: Received, jobs: Mapping[JobKey, Job]) -> bool:
     return demand is not None and waits_in(jobs.get(demand.job), demand.pool)
 
 
-def _hold(
+def _note_waits(
     world: World, pool: PoolConfig, backlog: Iterable[Job], waiting: Mapping[JobKey, Reason]
 ) -> None:
     """Write into each row why its job waits, where that changed."""
