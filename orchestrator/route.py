@@ -105,7 +105,7 @@ def route_event(world: World, event: JobEvent) -> RouteResult:
     if known is not None and reason is not None:
         world.jobs.extend(key, [*steps, Step(at=at, name=StepName.IGNORED, reason=reason)], **facts)
         return RouteResult(reason=reason, wake=known.wants_runner or _owes_wake(world, event))
-    reading = world.fleet.claim_pipeline(event.instance, event.pipeline_id, at=at)
+    reading = world.fleet.claim_pipeline(world.instance, event.pipeline_id, at=at)
     if reading is Reading.UNDER_WAY:
         return RouteResult(reason=Reason.UNDER_WAY, again_in_s=LOOK_AGAIN_S)
     # Before the job itself: should this fail, the next try still finds it unrouted.
@@ -138,12 +138,12 @@ def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
         send_demands(world, together.demands)
         is_read, waits = True, together.waits
     finally:
-        world.fleet.note_pipeline(event.instance, event.pipeline_id, read=is_read, waits=waits)
+        world.fleet.note_pipeline(world.instance, event.pipeline_id, read=is_read, waits=waits)
     return next((job for job in listed if job.id == event.job_id), None)
 
 
 def _owes_wake(world: World, event: JobEvent) -> bool:
-    return world.fleet.owes_wake(event.instance, event.pipeline_id, at=world.clock())
+    return world.fleet.owes_wake(world.instance, event.pipeline_id, at=world.clock())
 
 
 def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:

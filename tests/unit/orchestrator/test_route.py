@@ -244,6 +244,36 @@ def test_a_gitlab_that_calls_itself_by_another_name_is_the_one_of_fleet_toml() -
     assert scene.world.jobs.waiting_in("docker") == ()
 
 
+def test_a_pipeline_is_read_once_whichever_address_its_events_have() -> None:
+    scene = Scene()
+    for job_id in (1, 2):
+        scene.push(job_id)
+    scene.route(1)
+    scene.push(3)
+    assert scene.route(3, instance="gitlab.internal:8443").reason is Reason.ROUTED
+    assert scene.gitlab.calls == ["pending_in_pipeline", "job"]
+
+
+def test_a_pipeline_read_by_another_address_is_under_way() -> None:
+    scene = Scene()
+    scene.push(1)
+    scene.world.fleet.claim_pipeline(INSTANCE, 3, at=AT)
+    result = scene.route(1, instance="gitlab.internal:8443")
+    assert result == RouteResult(reason=Reason.UNDER_WAY, again_in_s=1)
+
+
+def test_a_wake_is_owed_to_events_of_every_address() -> None:
+    """A reader died before its wake, and the event of a job that is over by now completes it."""
+    scene = Scene()
+    for job_id in (1, 2):
+        scene.push(job_id)
+    scene.route(1)
+    scene.settle(1, "success")
+    assert scene.route(1, instance="gitlab.internal:8443") == RouteResult(
+        reason=Reason.TAKEN, wake=True
+    )
+
+
 SAFE = '[pools.safe]\nbackend = "tests"\ntags = ["docker", "deploy"]\nprotected_only = true\n'
 
 
