@@ -173,9 +173,7 @@ class RunnerRows(Rows):
                 with_report(row, reports.get(row.id), self._instance, note=note)
                 for row, note in rows
             ),
-            hidden=frozenset(
-                name for item in hidden for name in (_id_of(item), str(item.get("machine_id")))
-            ),
+            hidden=frozenset(name for item in hidden for name in _names_in(item)),
         )
 
     def find(self, runner_id: str) -> Runner | None:
@@ -328,6 +326,12 @@ def _owner(mailbox: str) -> str:
 
 def _id_of(item: Item) -> str:
     return str(item["sk"]).removeprefix("runner#")
+
+
+def _names_in(item: Item) -> tuple[str, ...]:
+    """The ids of a row's runner and of its machine, where it has one."""
+    machine_id = item.get("machine_id")
+    return (_id_of(item),) if machine_id is None else (_id_of(item), str(machine_id))
 
 
 def _noted(item: Item) -> tuple[Runner, Note | None]:

@@ -273,3 +273,12 @@ def test_an_end_makes_room_for_another_under_the_same_version(ledger: Ledger) ->
     ledger.reserve(named(1), ceiling=1)
     ledger.rows.close(named(1), Reason.LAUNCH_FAILED, at=AT)
     assert ledger.reserve(named(2), ceiling=1, version=1) == 1
+
+
+def test_a_hidden_row_names_its_runner_and_its_machine_if_it_has_one(ledger: Ledger) -> None:
+    ledger.lives(1)
+    ledger.reserve(named(2), version=ledger.version)
+    for n in (1, 2):
+        broken = Change(pk="pool#docker", sk=f"runner#{named(n).id}", put={"state": "odd"})
+        ledger.table.write(broken)
+    assert ledger.rows.live_and_hidden("docker").hidden == {named(1).id, "i-1", named(2).id}
