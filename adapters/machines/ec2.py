@@ -12,9 +12,9 @@ from adapters.machines.expiry import Expiry
 from fleet.aws_errors import classify
 from fleet.config.model import PoolConfig
 from fleet.config.values import architecture
-from fleet.errors import FleetError, Refused, Transient
+from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, MachinesUnguarded, emit
-from fleet.rules.capacity import CapacityPool
+from fleet.rules.capacity import CapacityPool, decide_market, ends_search
 from fleet.times import in_utc
 
 if TYPE_CHECKING:
@@ -88,22 +88,19 @@ class Ec2Backend:
         """One call for each market in turn, until every runner id has a machine."""
         launched: list[Launched] = []
         shortfalls: list[Shortfall] = []
-        markets = list(dict.fromkeys(capacity.market for capacity in order.try_in))
-        for index, market in enumerate(markets):
+        unasked = order.try_in
+        failure: FleetError | None = None
+        while asked := decide_market(
+            unasked, missing=len(order.runner_ids) - len(launched), failure=failure
+        ):
+            market = asked[0].market
+            unasked = tuple(capacity for capacity in unasked if capacity.market != market)
             runner_ids = order.runner_ids[len(launched) :]
-            if not runner_ids:
-                break
-            capacity_pools = [capacity for capacity in order.try_in if capacity.market == market]
             try:
-                answer = self._create_fleet(pool, order, len(runner_ids), capacity_pools)
-            except Transient as exc:
-                # A lost answer may have launched machines, and a throttle holds in every market: no
-                # other market is asked now.
-                left = [capacity for capacity in order.try_in if capacity.market in markets[index:]]
-                shortfalls += _refusal(exc, left)
-                break
+                answer = self._create_fleet(pool, order, len(runner_ids), asked)
             except FleetError as exc:
-                shortfalls += _refusal(exc, capacity_pools)
+                failure = exc
+                shortfalls += _refusal(exc, (*asked, *unasked) if ends_search(exc) else asked)
                 continue
             machines = self._machines_of(answer, market)
             launched += [

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fleet.aws_errors import SERVED_NO_JOB, ErrorKind, classify
+from fleet.errors import FleetError, Transient
 from fleet.times import HasUtcTimes
 
 # The back-off after the first failure, and at most. Each failure doubles it.
@@ -64,6 +65,28 @@ def decide_capacity(
     good = [pool for pool in pools if pool not in backed_off]
     ready = good or [pool for pool in pools if pool in doubtful]
     return tuple(sorted(ready, key=lambda pool: _MARKETS.index(pool.market)))
+
+
+def decide_market(
+    unasked: Sequence[CapacityPool], *, missing: int, failure: FleetError | None = None
+) -> tuple[CapacityPool, ...]:
+    """The capacity pools to ask now for the `missing` machines: those of one market.
+
+    `unasked`: the capacity pools of the other markets, preferred first; `failure`: how the call
+    before ended. Empty: the search ends.
+    """
+    if not unasked or missing <= 0 or (failure is not None and ends_search(failure)):
+        return ()
+    return tuple(pool for pool in unasked if pool.market == unasked[0].market)
+
+
+def ends_search(failure: FleetError) -> bool:
+    """Whether no other market is asked after a failed call.
+
+    A lost answer may have launched machines, and a throttle holds in every market. A refusal
+    concerns its own market.
+    """
+    return isinstance(failure, Transient)
 
 
 def dry_until(

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from fleet.aws_errors import ErrorKind
+from fleet.errors import FleetError, NoCapacity, Refused, Transient
 from fleet.rules.capacity import (
     BackOff,
     CapacityPool,
     decide_capacity,
+    decide_market,
     dry_until,
     note_applied,
     note_failure,
@@ -134,3 +136,27 @@ def test_when_a_place_may_be_asked_again(
 ) -> None:
     expected = NOON + timedelta(seconds=after_s) if after_s is not None else None
     assert dry_until(places, back_off, NOON) == expected
+
+
+SPOT, ON_DEMAND = PLACES[1:4], [PLACES[0], PLACES[4]]
+
+
+@pytest.mark.parametrize(
+    ("unasked", "missing", "failure", "asked"),
+    [
+        pytest.param([*SPOT, *ON_DEMAND], 2, None, SPOT, id="spot first"),
+        pytest.param(ON_DEMAND, 1, None, ON_DEMAND, id="the rest on demand"),
+        pytest.param(ON_DEMAND, 1, Refused(), ON_DEMAND, id="spot is refused"),
+        pytest.param(ON_DEMAND, 1, NoCapacity(), ON_DEMAND, id="spot has none"),
+        pytest.param(ON_DEMAND, 1, Transient(), [], id="spot may have launched"),
+        pytest.param(ON_DEMAND, 0, None, [], id="none is missing"),
+        pytest.param([], 1, None, [], id="all are asked"),
+    ],
+)
+def test_one_market_is_asked_at_a_time_until_none_is_missing(
+    unasked: list[CapacityPool],
+    missing: int,
+    failure: FleetError | None,
+    asked: list[CapacityPool],
+) -> None:
+    assert decide_market(unasked, missing=missing, failure=failure) == tuple(asked)
