@@ -151,7 +151,7 @@ def relaunch_job(
     stack: Stack = DEFAULT_STACK,
     _local: Local = False,
 ) -> None:
-    """Give a waiting job all attempts again, and launch for it.
+    """Give a job that was given up all attempts again; a launch follows within a minute.
 
     Example: runner-fleet job relaunch acme/web#4711
     """

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     FINISHED_UNSEEN = "finished_unseen"
     TAKEN_UNSEEN = "taken_unseen"
     RENEWED = "renewed"
+    FORGIVEN = "forgiven"
     INFRA_RETRY = "infra_retry"
     SCRIPT_FAILED = "script_failed"
     ALREADY_RETRIED = "already_retried"
@@ -151,6 +152,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.FINISHED_UNSEEN: "GitLab says that it ended; its webhook did not arrive",
     Reason.TAKEN_UNSEEN: "GitLab says that a runner has it; its webhook did not arrive",
     Reason.RENEWED: "its attempts were used before the last `apply`: it has all of them again",
+    Reason.FORGIVEN: "a person gave it all attempts again",
     Reason.INFRA_RETRY: "the machine failed it, not its script: it runs once more, on demand",
     Reason.SCRIPT_FAILED: "its own script failed it",
     Reason.ALREADY_RETRIED: "GitLab or a person runs it again already",

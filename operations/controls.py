@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from adapters.aws.demand import Demand
 from adapters.ledger.controls import Act
 from adapters.ledger.runners import RunnerRows
 from fleet.config.reading import FleetConfig
@@ -148,9 +147,10 @@ def interrupt(deployed: Deployed, reference: JobReference) -> Ordered:
 
 
 def relaunch(deployed: Deployed, reference: JobReference) -> Ordered:
-    """Give a waiting job all attempts again, and have it launched for in the next round.
+    """Give a job that was given up all attempts again.
 
-    Raises `Refused` for a job that does not wait, or has no pool.
+    Scaling looks at each waiting job once a minute, with a demand or without: only the fleet's own
+    functions may send one. Raises `Refused` for a job that does not wait, or has no pool.
     """
     job = _job(deployed, reference)
     if job.status is not JobStatus.PENDING:
@@ -158,16 +158,17 @@ def relaunch(deployed: Deployed, reference: JobReference) -> Ordered:
     pool = deployed.config().pool(job.pool or "")
     if pool is None:
         raise Refused(f"job {job.job_id} has no pool: `runner-fleet explain {job.job_id}`")
-    renewed = False
-    if job.given_up:
-        step = Step(at=deployed.clock(), name=StepName.DEMAND_SENT, reason=Reason.RENEWED)
-        renewed = deployed.jobs.renew(job, step)
-    elif job.reason is Reason.COVERED:
+    if job.reason is Reason.COVERED and not job.given_up:
         return Ordered(says=f"job {job.job_id}: a runner boots for it", is_change=False)
-    demand = Demand(job=job.key, project_id=job.project_id, pool=pool.name, attempt=job.attempt)
-    deployed.queues[pool.backend].send([demand])
+    step = Step(at=deployed.clock(), name=StepName.WAITS, reason=Reason.FORGIVEN, pool=pool.name)
+    if job.given_up and deployed.jobs.renew(job, step):
+        return Ordered(
+            says=f"job {job.job_id} has all attempts again; a runner is launched within a minute"
+        )
     return Ordered(
-        says=f"job {job.job_id}: demand sent" + (", all attempts again" if renewed else "")
+        says=f"job {job.job_id} waits with attempts left, and is looked at once a minute:"
+        f" `runner-fleet explain {job.job_id}` says what for",
+        is_change=False,
     )
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from adapters.aws.clients import Clients
 from adapters.aws.demand import DemandQueue
@@ -30,6 +31,16 @@ from operations.stacks import outputs_of
 LARGEST_RUNNER = "8GB"  # of a stack that does not say
 
 
+class QueueDepth(Protocol):
+    """A queue as a person meets it: its policy lets the fleet's own functions alone send."""
+
+    def depth(self) -> int:
+        """Messages that wait."""
+
+    def dead(self) -> int:
+        """Its dead letters."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
     """The resources of a stack. Tests put their own into the command's context."""
@@ -38,8 +49,8 @@ class Deployed:
     table: Table
     mail: Table  # the mailboxes'
     secrets: SecretStore
-    queues: Mapping[str, DemandQueue]  # by back end
-    dead_letters: Mapping[str, DemandQueue]  # what nothing reads: failed events, failed expiries
+    queues: Mapping[str, QueueDepth]  # by back end
+    dead_letters: Mapping[str, QueueDepth]  # what nothing reads: failed events, failed expiries
     gitlab_secret: str
     pool_secret_prefix: str
     lambda_wall: timedelta = LAMBDA_WALL  # the stack's LambdaTimeout

@@ -50,6 +50,7 @@ def test_the_orders_and_how_they_are_shown(screen: Screen) -> None:
         "pool ceiling docker reset",
         "interrupt acme/demo#1",
         "job relaunch 2",
+        "job relaunch 2",
         "job relaunch 3",
         "pool acts",
         "pool resume --json",

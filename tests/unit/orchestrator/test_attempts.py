@@ -5,7 +5,7 @@ import pytest
 from fleet.errors import Transient
 from fleet.model import JobStatus
 from fleet.reasons import Reason
-from fleet.steps import StepName
+from fleet.steps import Step, StepName
 from tests.unit.orchestrator.living_fleet import LivingFleet
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, Scene, key
 
@@ -53,6 +53,15 @@ def test_apply_renews_the_attempts_of_what_gitlab_lists(text: str) -> None:
         scene.clock.go(60)
         scene.scale()
     assert scene.queue.buried == []
+
+
+def test_a_job_that_a_person_forgives_gets_a_machine_without_a_demand() -> None:
+    """No person may send one: see the policies of the queues."""
+    scene = given_up(1)
+    step = Step(at=AT, name=StepName.WAITS, reason=Reason.FORGIVEN)
+    assert scene.world.jobs.renew(scene.job(1), step)
+    assert (scene.reconcile().wake, scene.queue.demands) == (True, [])
+    assert scene.scale().launched == 1
 
 
 def test_a_job_that_fails_again_uses_them_again_and_says_so_again() -> None:
