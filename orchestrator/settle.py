@@ -11,6 +11,7 @@ from fleet.events import WARNING, JobNotRelaunched, emit
 from fleet.job_event import JobEvent
 from fleet.model import Job, JobKey, JobStatus, Note, Runner, rank
 from fleet.reasons import Reason
+from fleet.rules.controls import end_of, in_force
 from fleet.rules.liveness import by_our_clock, is_alive, silent_for
 from fleet.rules.schedule import idle_target
 from fleet.rules.settle import (
@@ -214,7 +215,9 @@ def _settle_machine(
     shown: Machine | None = None
     if happening is Happening.MACHINE_GONE:
         shown = world.backends[runner.backend].machine(runner.machine_id or "")
-        facts = replace(facts, machine_alive=_alive(world, runner, shown))
+        alive = _alive(world, runner, shown)
+        is_ordered = alive is False and _is_ordered(world, runner)
+        facts = replace(facts, machine_alive=alive, is_ordered=is_ordered)
     if happening is Happening.INVOCATION_FAILED:
         facts = replace(
             facts, ends_alone=world.ends_alone(runner), silent_for=silent_for(runner, at)
@@ -307,6 +310,12 @@ def _alive(world: World, runner: Runner, shown: Machine | None) -> bool | None:
         shown_alive=shown.alive if shown else None,
         at=at,
     )
+
+
+def _is_ordered(world: World, runner: Runner) -> bool:
+    """Whether a person's order in force ends the runner at once."""
+    order = end_of(in_force(world.fleet.controls(), world.clock()), runner)
+    return order is not None and order.at_once
 
 
 def _note_silence(world: World, runner: Runner, at: datetime) -> None:

@@ -34,6 +34,7 @@ class SettleFacts:
     runner: Runner | None = None
     ends_alone: bool = False  # no call can end the machine from outside
     machine_alive: bool | None = None  # as its cloud says; None: it cannot say, or not yet
+    is_ordered: bool = False  # a person ordered its end at once
     silent_for: timedelta = timedelta()  # its mailbox, for certain, by the ledger's clock
     ran_there: bool = False  # GitLab: the job ran on that runner, and is over
     job_running: bool | None = None  # GitLab: some job runs on that runner; None: not asked
@@ -70,7 +71,8 @@ def decide_settle(facts: SettleFacts) -> SettlePlan:
         return SettlePlan(reason=Reason.UNCONFIRMED)
     if is_unnamed(runner) and facts.round == 0:  # a question to GitLab saved, in nearly all cases
         return SettlePlan(reason=Reason.GRACE, wait_s=GRACES[-1].total_seconds())
-    reason = Reason.WENT_UNSERVED if runner.went_unserved else Reason.MACHINE_GONE
+    gone = Reason.ORDERED if facts.is_ordered else Reason.MACHINE_GONE
+    reason = Reason.WENT_UNSERVED if runner.went_unserved else gone
     return SettlePlan(reason=reason, close=True, relaunch=_unserved(runner))
 
 

@@ -19,7 +19,7 @@ from fleet.rules.scale import decide_scale
 from fleet.steps import StepName
 from orchestrator.observe import observe, observe_restraints
 from orchestrator.scale import carry_out
-from tests.fakes import FakeTable
+from tests.fakes import FakeBackend, FakeTable
 from tests.unit.orchestrator.scene import AT, FLEET, PROJECT, Scene, key
 
 
@@ -128,6 +128,20 @@ def test_a_runner_that_is_ordered_to_end_at_once_is_closed_by_the_sweep() -> Non
     assert StepName.RETRY in {step.name for step in scene.row(1).steps}
     (run,) = scene.world.history.between(AT - timedelta(days=1), AT + timedelta(days=1))
     assert run.reason == "ordered"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_event_of_a_machines_end_keeps_the_order_behind_it(at_once: bool) -> None:
+    scene = Scene()
+    ec2 = FakeBackend(clock=scene.clock, name="ec2", shows_machines=False)
+    scene.world = replace(scene.world, backends={**scene.world.backends, "ec2": ec2})
+    runner = scene.runs(1)
+    orders(scene, ControlKind.END, runner.id, at_once=at_once)
+    scene.backend.die(runner.machine_id or "")
+    scene.settle_machine("EC2 Instance State-change Notification", runner.machine_id or "")
+    assert scene.runners == ()
+    (gone,) = (step for step in scene.row(1).steps if step.name is StepName.MACHINE_GONE)
+    assert gone.reason is (Reason.ORDERED if at_once else Reason.MACHINE_GONE)
 
 
 def test_what_only_ends_by_itself_is_drained() -> None:
