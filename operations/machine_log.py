@@ -1,4 +1,4 @@
-"""What a runner's machine left: its reported steps, and its console or its function's log."""
+"""What a runner's machine left: its steps, and its console or its function's log."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -9,18 +9,19 @@ from adapters.aws.clients import Clients, aws_call
 from adapters.ledger.runners import RunnerRows
 from fleet.errors import FleetError, Refused
 from fleet.job_event import instance_of
-from fleet.steps import Step
+from fleet.steps import OF_MACHINES, Step
 from operations.fleet_handle import Deployed
-from operations.trail import LABELS, words_of
+from operations.trail import LABELS, why_of, words_of
 
 # What a machine's cloud shows of it: by its id and the time in which it lived.
 ReadConsole = Callable[[str, datetime, datetime], str]
 LATE = timedelta(minutes=2)  # lines that arrive after the end
+NO_SUCH_CALL = "InvalidAction"  # the code of an AWS that lacks a call
 NOT_THERE = "its cloud no longer keeps anything of it"
 
 
 def machine_log(deployed: Deployed, runner_id: str, read_console: ReadConsole) -> Iterator[str]:
-    """Line by line: what its agent reported, then what its cloud kept. `Refused` without a runner.
+    """Line by line: its steps in time, then what its cloud kept. `Refused` without a runner.
 
     The words are a machine's: the caller that prints them escapes them.
     """
@@ -32,9 +33,9 @@ def machine_log(deployed: Deployed, runner_id: str, read_console: ReadConsole) -
     yield f"{runner.id} of pool {runner.pool}, machine {runner.machine_id or '(none)'}"
     report = rows.reports([runner]).get(runner.id)
     steps = report.steps if report else _steps_in_history(deployed, runner_id)
-    for step in steps:
-        yield f"{step.at:%F %T} agent: {LABELS[step.name]} {words_of(step)}".rstrip()
-    if not steps:
+    for step in sorted(steps, key=lambda step: step.at):
+        yield _line(step)
+    if not any(step.name in OF_MACHINES for step in steps):
         yield "its agent reported nothing"
     if runner.machine_id is None:
         return
@@ -43,9 +44,23 @@ def machine_log(deployed: Deployed, runner_id: str, read_console: ReadConsole) -
             runner.machine_id, runner.launched_at, min(at, runner.expires_at + LATE)
         )
     except FleetError as error:
-        call, code = error.facts.get("call"), error.facts.get("code")
-        text = f"{NOT_THERE}: {f'AWS answers {call} with {code}' if code else error}"
+        text = _unread(error)
     yield from (text or NOT_THERE).splitlines()
+
+
+def _line(step: Step) -> str:
+    """A step with its author: the agent in the machine, or the fleet."""
+    author = "agent" if step.name in OF_MACHINES else "fleet"
+    said = ": ".join(part for part in (words_of(step), why_of(step)) if part)
+    return f"{step.at:%F %T} {author}: {LABELS[step.name]} {said}".rstrip()
+
+
+def _unread(error: FleetError) -> str:
+    """Why its cloud shows nothing."""
+    call, code = error.facts.get("call"), error.facts.get("code")
+    if code == NO_SUCH_CALL:
+        return f"its cloud shows no console of a machine: it has no {call}"
+    return f"its cloud shows nothing of it: {f'AWS answers {call} with {code}' if code else error}"
 
 
 def console_reader(aws: Clients) -> ReadConsole:

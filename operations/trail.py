@@ -153,6 +153,15 @@ def words_of(step: Step) -> str:
     )
 
 
+def why_of(step: Step) -> str:
+    """The reason of a step in words: of a launch none, as an earlier step says what it was for."""
+    return "" if step.name is StepName.LAUNCHED else sentence_of(_reason(step))
+
+
+def _reason(step: Step) -> str | None:
+    return step.reason.value if step.reason else step.failure
+
+
 def _joined(by: str, *parts: str | None) -> str:
     return by.join(part for part in parts if part)
 
@@ -245,14 +254,11 @@ def _hop(step: Step, words: str, before: datetime | None) -> Hop:
     name, label = str(step.name), LABELS[step.name]
     if step.name is StepName.UNKNOWN and step.detail:
         name, label, words = step.detail, step.detail.replace("_", " "), ""
-    reason = step.reason.value if step.reason else step.failure
-    # Why it was launched is what it waited for, which an earlier step says.
-    why = "" if step.name is StepName.LAUNCHED else sentence_of(reason)
     return Hop(
         at=step.at,
         step=name,
         label=label,
         after_s=(step.at - before).total_seconds() if before else None,
-        reason=reason,
-        sentence=_joined(": ", words, why),
+        reason=_reason(step),
+        sentence=_joined(": ", words, why_of(step)),
     )

@@ -49,8 +49,25 @@ def test_an_ended_runners_steps_are_those_of_its_jobs_history() -> None:
     other = Step(at=AT, name=StepName.MACHINE_GONE, runner="rf-docker-2", machine="i-2")
     stack.jobs.extend(key(1), [gone, other])
     lines = lines_of(stack)
-    assert sum("agent: " in line for line in lines) == 1
+    assert "its agent reported nothing" in lines
     assert lines[-1] == "Linux boots"
+
+
+def test_each_step_of_an_ended_runner_has_its_author_and_they_stand_in_time() -> None:
+    stack = at_work()
+    (runner,) = stack.runners.live("docker")
+    stack.runners.close(runner, Reason.ORDERED, at=AT)
+    home = Step(at=ago(9), name=StepName.CALLED_HOME, runner=NAME)
+    gone = Step(
+        at=AT, name=StepName.MACHINE_GONE, reason=Reason.ORDERED, runner=NAME, machine="i-1"
+    )
+    launched = Step(at=ago(20), name=StepName.LAUNCHED, runner=NAME)
+    stack.jobs.extend(key(1), [gone, home, launched])
+    assert [line.partition(" ")[2].partition(" ")[2] for line in lines_of(stack)[1:4]] == [
+        f"fleet: launched {NAME}",
+        "agent: machine called home",
+        "fleet: machine gone i-1: a person ordered its end",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,6 +75,7 @@ def test_an_ended_runners_steps_are_those_of_its_jobs_history() -> None:
     [
         ({}, ": no such instance"),
         ({"call": "ec2.Get", "code": "Gone"}, "answers ec2.Get with Gone"),
+        ({"call": "ec2.Get", "code": "InvalidAction"}, "it has no ec2.Get"),
     ],
 )
 def test_what_the_cloud_refuses_is_a_line(facts: dict[str, str], words: str) -> None:
