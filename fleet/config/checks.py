@@ -313,7 +313,8 @@ def check_gitlab(gitlab: GitLabConfig, pools: Sequence[PoolConfig]) -> Iterator[
     for pool in pools if any_project else ():
         if pool.idle.count or any(window.count for window in pool.idle.schedule):
             message = 'needs a project to wait for, and runners_in = "project" names none'
-            yield _of(pool, "idle", message)
+            hint = 'name its owner there: "group:<number>" or "project:<number>"'
+            yield _of(pool, "idle", message, hint)
     is_saas = host_of(gitlab.url) == SAAS
     if is_saas and gitlab.runners_in.kind == "instance":
         message = f"{SAAS} lets no user make runners for all of it"

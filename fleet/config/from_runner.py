@@ -168,10 +168,11 @@ class _Import:
             read_config(text)
         except ConfigError as error:
             for problem in error.problems:
-                note = f"correct this in the proposal: {problem}"
-                self._noted.append(
-                    ImportedLine(line=0, key="fleet.toml", result=Carry.CHANGED, note=note)
-                )
+                note = f"correct line {problem.line} of the proposal: {problem.message}"
+                if problem.hint:
+                    note += f"; {problem.hint}"
+                line = ImportedLine(line=0, key=problem.path, result=Carry.CHANGED, note=note)
+                self._noted.append(line)
 
     # One runner
 

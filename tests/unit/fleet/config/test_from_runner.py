@@ -141,8 +141,16 @@ def test_each_key_has_its_line_and_another_gitlab_has_no_pool() -> None:
 
 def test_what_validate_would_refuse_is_for_the_person() -> None:
     proposal = propose(runner("[runners.machine]\nIdleCount = 40"))
-    (warning,) = [line for line in proposal.lines if line.line == 0 and "idle.count" in line.note]
-    assert "30 or less" in warning.note
+    warnings = {line.key: line.note for line in proposal.lines if line.line == 0}
+    (note,) = [note for key, note in warnings.items() if key.endswith("idle.count")]
+    assert "30 or less" in note
+
+
+def test_warm_machines_need_an_owner_that_the_file_does_not_name() -> None:
+    proposal = propose(runner("[runners.machine]\nIdleCount = 2"))
+    (warning,) = [line for line in proposal.lines if line.line == 0]
+    assert warning.key.endswith(".idle")
+    assert '"group:<number>"' in warning.note
 
 
 @pytest.mark.parametrize("text", ["", "a = 1", "[gitlab]\nurl = 'x'", "no toml", "[runners]\na=1"])
