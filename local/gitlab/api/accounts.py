@@ -11,6 +11,8 @@ from local.gitlab.api.paging import page_of
 from local.gitlab.api.views import group_view, user_view
 from local.gitlab.model import AccessToken, Role
 
+# The defaults of GitLab itself, of what concerns runners.
+_PLAN_LIMITS = {"ci_registered_group_runners": 1000, "ci_registered_project_runners": 1000}
 _USER_SCOPES = READ | {"read_user"}
 
 
@@ -55,6 +57,13 @@ async def get_user(call: Call) -> Response:
 async def get_version(call: Call) -> Response:
     """GET /version."""
     return JSONResponse({"version": call.world.options.gitlab_version, "revision": "simulator"})
+
+
+async def get_plan_limits(call: Call) -> Response:
+    """GET /application/plan_limits: administrators only. Source: GitLab, "Plan limits API"."""
+    if not call.user.is_admin:
+        raise forbidden()
+    return JSONResponse(_PLAN_LIMITS)
 
 
 async def create_user(call: Call) -> Response:
@@ -144,6 +153,7 @@ _ANY = READ | {"read_user", "create_runner", "manage_runner"}
 ENDPOINTS = (
     Endpoint("GET", "/user", get_user, _USER_SCOPES),
     Endpoint("GET", "/version", get_version, _USER_SCOPES),
+    Endpoint("GET", "/application/plan_limits", get_plan_limits, READ),
     Endpoint("POST", "/users", create_user, WRITE),
     Endpoint("POST", "/users/{user}/personal_access_tokens", create_token, WRITE),
     Endpoint("GET", "/personal_access_tokens/self", get_own_token, _ANY),
