@@ -100,6 +100,7 @@ _OTHERS: Mapping[str, str] = {
         engine | text | the address of AWS here
         clone | text | of the first project
         stack | text |
+        tags[] | text | with which jobs got runners when it started
     """,
     "import-config": """
         fleet_toml | text | the proposal

@@ -8,8 +8,8 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ from cli.commands import LAPTOP, STACK_VARIABLE
 from cli.lines import say, say_json
 from cli.machines import MachineForm, Machines, containers
 from cli.options import AsJson, InJson
-from fleet.errors import Refused
+from fleet.errors import FleetError, Refused
 from local.demo.project import CONFIG
 from local.fleet_file import FILE, keep_applied, put_in_force
 from local.former_laptop import make_private, restore_projects, set_aside
@@ -36,6 +36,7 @@ app.command()(burst)
 
 GROUP, PROJECT = "acme", "acme/playground"
 STOP_TIMEOUT_S = 60.0
+LOCK = "lock"
 
 Folder = Annotated[
     Path,
@@ -59,6 +60,7 @@ class RunningLaptop:
     engine: str
     clone: str
     stack: str
+    tags: tuple[str, ...] = ()
 
 
 @app.command()
@@ -74,8 +76,7 @@ def up(
     Example: runner-fleet local up --gitlab-port 0
     """
     options = LaptopOptions(gitlab_port=gitlab_port, containers=containers(machines))
-    make_private(data)
-    with _hold_lock(data):
+    with _folder(data), _hold_lock(data):
         set_aside(data)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,7 +89,7 @@ def up(
                 _show(running, data)
                 stopped.wait()
                 say("stopping")
-                keep_applied(data, laptop.fleet_rows.config())
+                keep_applied(data, laptop.fleet_rows)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -149,7 +150,7 @@ def _prepare(laptop: Laptop, data: Path) -> RunningLaptop:
     default = CONFIG.format(gitlab_url=url)
     for line in put_in_force(laptop.apply, data, default, gitlab_url=url):
         say(line, err=True)
-    keep_applied(data, laptop.fleet_rows.config())
+    keep_applied(data, laptop.fleet_rows)
     laptop.register_webhook(group=GROUP)
     return RunningLaptop(
         pid=os.getpid(),
@@ -158,6 +159,7 @@ def _prepare(laptop: Laptop, data: Path) -> RunningLaptop:
         engine=laptop.engine.url,
         clone=project.clone_url,
         stack=laptop.stack.name,
+        tags=laptop.tags,
     )
 
 
@@ -173,10 +175,15 @@ def _show(running: RunningLaptop, data: Path) -> None:
         f"then     . {environment} && runner-fleet status",
         f"pages    . {environment} && runner-fleet dashboard --open",
         f"pools    edit {fleet}, then: . {environment} && runner-fleet apply {fleet}",
-        "Jobs tagged `lambda` or `ec2` get runners. "
-        f"Ctrl-C or `runner-fleet local down{_option(data)}` ends it.",
+        f"{_served(running.tags)}Ctrl-C or `runner-fleet local down{_option(data)}` ends it.",
     ):
         say(line)
+
+
+def _served(tags: Sequence[str]) -> str:
+    *others, last = (f"`{tag}`" for tag in tags) if tags else ("",)
+    names = f"{', '.join(others)} or {last}" if others else last
+    return f"Jobs tagged {names} get runners. " if names else ""
 
 
 def _write(data: Path, running: RunningLaptop, environment: dict[str, str]) -> None:
@@ -205,9 +212,25 @@ def _read(data: Path) -> RunningLaptop | None:
 
 
 @contextmanager
+def _folder(data: Path) -> Iterator[None]:
+    """Make the folder. A start that fails before it writes there removes what it made."""
+    made = [folder for folder in (data, *data.parents) if not folder.exists()]
+    make_private(data)
+    try:
+        yield
+    except (FleetError, OSError):
+        if made and {path.name for path in data.iterdir()} <= {LOCK}:
+            (data / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # another process put something in between
+                for folder in made:
+                    folder.rmdir()
+        raise
+
+
+@contextmanager
 def _hold_lock(data: Path) -> Iterator[None]:
     """Hold this folder's lock, which ends with the process. `Refused` where it is held."""
-    with (data / "lock").open("w") as lock:
+    with (data / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -4,12 +4,13 @@ import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
 from fleet.config.lines import toml_lines
 from fleet.config.reading import ConfigError, read_config
 from fleet.errors import FleetError, Refused
 
 FILE, APPLIED = "fleet.toml", "applied.toml"
+NO_TABLE = "ResourceNotFoundException"  # DynamoDB's code
 
 
 def put_in_force(
@@ -32,8 +33,17 @@ def put_in_force(
     return (*problems, f"{path} is not applied: {in_force}")
 
 
-def keep_applied(folder: Path, stored: StoredConfig | None) -> None:
-    """Keep the configuration in force for the next start: the ledger ends with the laptop."""
+def keep_applied(folder: Path, fleet: FleetRows) -> None:
+    """Keep the configuration in force for the next start: the ledger ends with the laptop.
+
+    What was kept before stays where `destroy` has removed the ledger.
+    """
+    try:
+        stored = fleet.config()
+    except FleetError as error:
+        if error.facts.get("code") != NO_TABLE:
+            raise
+        return
     if stored is not None:
         (folder / APPLIED).write_bytes(stored.text.encode())
 

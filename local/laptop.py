@@ -280,6 +280,12 @@ class Laptop:
         for call in calls:
             threading.Thread(target=call, daemon=True).start()
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of all pools of the applied configuration."""
+        pools = self._config.pools if self._config else ()
+        return tuple(dict.fromkeys(tag for pool in pools for tag in pool.tags))
+
     def backend_of(self, pool: str | None) -> str | None:
         """The back end of a pool of the applied configuration."""
         pools = self._config.pools if self._config else ()

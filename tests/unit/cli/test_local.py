@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ UP = {
     "engine": "http://127.0.0.1:1",
     "clone": "http://127.0.0.1:2/acme/playground.git",
     "stack": "runner-fleet",
+    "tags": ["ec2", "docker", "lambda", "node"],
 }
 
 
@@ -92,6 +94,28 @@ def test_a_folder_without_a_laptop_is_not_made(tmp_path: Path) -> None:
     assert run("down", "--data", str(folder)).exit_code == 0
     assert run("status", "--data", str(folder)).exit_code == 1
     assert not folder.exists()
+
+
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    """`local up` takes SIGINT and SIGTERM for itself."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("before", [[], ["up"], ["up", "up/local"]])
+def test_a_start_on_a_port_in_use_leaves_no_folder(tmp_path: Path, before: list[str]) -> None:
+    for name in before:
+        (tmp_path / name).mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run("up", "--data", str(tmp_path / "up/local"), "--gitlab-port", port)
+    assert (result.exit_code, "port is in use" in result.stderr) == (1, True)
+    left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
+    assert [name for name in sorted(left) if not name.endswith("lock")] == before
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "5", '{"pid": 1}', ""])

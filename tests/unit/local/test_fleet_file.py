@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from adapters.ledger.configuration import StoredConfig
+from adapters.ledger.fleet import FleetRows
 from fleet.errors import Refused
 from local.demo.project import CONFIG
 from local.fleet_file import keep_applied, put_in_force, with_address
+from tests.fake_table import FakeTable
 from tests.fakes import AT
 
 URL = "http://127.0.0.1:4321"
@@ -32,6 +34,14 @@ class Fleet:
 
     def start(self, folder: Path) -> tuple[str, ...]:
         return put_in_force(self.apply, folder, DEFAULT, gitlab_url=URL)
+
+
+def fleet_with(text: str) -> tuple[FleetRows, FakeTable]:
+    """A ledger with this configuration."""
+    table = FakeTable()
+    fleet = FleetRows(table)
+    fleet.store_config(StoredConfig(text=text, version="v", applied_at=AT))
+    return fleet, table
 
 
 def test_the_first_start_writes_a_file_that_fits(tmp_path: Path) -> None:
@@ -85,7 +95,7 @@ def test_a_broken_file_has_problems_and_the_last_applied_stays_in_force(
     raw = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "fleet.toml").write_bytes(raw)
     if before:
-        keep_applied(tmp_path, StoredConfig(text=before, version="v", applied_at=AT))
+        keep_applied(tmp_path, fleet_with(before)[0])
     fleet = Fleet(refuses="# refused")
     lines = fleet.start(tmp_path)
     assert any(problem in line for line in lines)
@@ -97,5 +107,16 @@ def test_a_broken_file_has_problems_and_the_last_applied_stays_in_force(
 
 
 def test_nothing_is_kept_of_a_fleet_without_a_configuration(tmp_path: Path) -> None:
-    keep_applied(tmp_path, None)
+    keep_applied(tmp_path, FleetRows(FakeTable()))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_kept_outlives_a_destroyed_fleet(tmp_path: Path) -> None:
+    fleet, table = fleet_with(MINE)
+    keep_applied(tmp_path, fleet)
+    table.failing = Refused(call="dynamodb.GetItem", code="ResourceNotFoundException")
+    keep_applied(tmp_path, fleet)
+    assert (tmp_path / "applied.toml").read_text() == MINE
+    table.failing = Refused(call="dynamodb.GetItem", code="AccessDeniedException")
+    with pytest.raises(Refused):
+        keep_applied(tmp_path, fleet)
