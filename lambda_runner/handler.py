@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -21,6 +20,7 @@ from adapters.guest.settings import EnvironmentReader
 from adapters.ledger.mailbox import Mailbox
 from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState, Report
+from fleet.machine.sandbox import is_late, why_last
 from fleet.steps import Outcome, Step, StepName, Undated
 from fleet.times import in_utc
 from lambda_runner.sandbox import LambdaSandbox
@@ -107,7 +107,7 @@ def handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """
     hide_memory()  # a job runs as the same user and must not read our credentials in /proc
     invocation = Invocation.of(event)
-    if invocation.until is not None and datetime.now(UTC) >= invocation.until:
+    if is_late(invocation.until, datetime.now(UTC)):
         return {"runner_id": invocation.runner_id, "outcome": LATE, "job_id": None}
     settings = RunnerSettings.of(os.environ)
     remaining = timedelta(milliseconds=context.get_remaining_time_in_millis())
@@ -171,11 +171,7 @@ def serve(runner_id: str, setup: InvocationSetup) -> Served:
 
 
 def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> str | None:
-    """Wait for the credential and run the job that GitLab gives; why no other may follow, or None.
-
-    GitLab gives a runner that serves several projects whatever job comes first: after a job of
-    another project than the sandbox is for, no other may follow.
-    """
+    """Wait for the credential and run the job that GitLab gives; why no other may follow."""
     booted = reporter.status
     wait = timedelta(seconds=setup.settings.boot_deadline_s)
     credential = setup.mailbox.take_credential(datetime.now(UTC) + wait)
@@ -191,10 +187,7 @@ def _take_and_run(setup: InvocationSetup, reporter: Reporter) -> str | None:
         echo=_echo,
     )
     log = run_one_job(credential, workplace, reporter)
-    if setup.project is None:
-        return None
-    expected = f"{urlsplit(credential.url).path.strip('/')}/{setup.project}".strip("/")
-    return None if set(log.repositories) <= {expected} else "a job of another project ran here"
+    return why_last(setup.project, log.repositories, url=credential.url)
 
 
 def _time(text: object) -> datetime | None:
