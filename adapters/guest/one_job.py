@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from adapters.guest.reporter import MachineStatus, Reporter
@@ -21,7 +21,7 @@ from fleet.errors import Refused
 from fleet.machine.mailbox import Credential, MachineState
 from fleet.machine.runner_log import RunnerLog, conclude, follow
 from fleet.machine.runner_toml import RunnerPaths, runner_toml
-from fleet.machine.stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop
+from fleet.machine.stop import CALLS_OFF, Force, Run, Stop, Why, decide_stop, hears_drain
 from fleet.proxy import proxy_environment
 from fleet.steps import Outcome, StepName, Undated
 
@@ -34,7 +34,6 @@ NO_SERVICES = """\
 runner-fleet: services: are not started, a shell runner has no containers: give the job tags of a \
 pool with the docker executor, or this pool an overflow
 """
-LISTENS_AFTER = timedelta(seconds=10)  # since "Starting runner", where nothing proves it sooner
 NOTICES = {
     Why.SPOT_NOTICE: "AWS takes this spot machine back, so the job was stopped",
     Why.END_OF_MACHINE: "this machine has reached its longest lifetime, so the job was stopped",
@@ -214,11 +213,10 @@ class _Shift:
             self._stop(runner, stop)
 
     def _listens(self, runner: RunOnce, at: datetime) -> bool:
-        """Whether the runner hears a drain: two looks show it, or it had all the time it needs."""
-        if self._started_at is not None and at - self._started_at >= LISTENS_AFTER:
-            return True
-        before, self._is_heard = self._is_heard, runner.listens
-        return before and self._is_heard
+        heard_before, self._is_heard = self._is_heard, runner.listens
+        return hears_drain(
+            heard_before=heard_before, hears=self._is_heard, started_at=self._started_at, at=at
+        )
 
     def _stop(self, runner: RunOnce, stop: Stop) -> None:
         if stop.why in NOTICES:

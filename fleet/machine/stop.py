@@ -73,6 +73,7 @@ JOB_KILLED_AFTER = timedelta(seconds=15)
 KILLED_AFTER = timedelta(seconds=35)
 # gitlab-runner drops a signal that comes while it is not waiting for one (an unbuffered channel).
 DRAIN_AGAIN = timedelta(seconds=2)
+LISTENS_AFTER = timedelta(seconds=10)  # since "Starting runner", where nothing proves it sooner
 BEFORE_THE_END = timedelta(seconds=45)  # KILLED_AFTER, plus time to report and to clean up
 
 
@@ -152,3 +153,15 @@ def _press_on(run: Run, interrupted_at: datetime) -> Stop | None:
     if since >= JOB_KILLED_AFTER and run.log.jobs and Force.KILL_JOB not in run.used:
         return Stop(force=Force.KILL_JOB, why=Why.IGNORED_INTERRUPT)
     return None
+
+
+def hears_drain(
+    *, heard_before: bool, hears: bool, started_at: datetime | None, at: datetime
+) -> bool:
+    """Whether a drain reaches the runner: two looks show it, or it had all the time it needs.
+
+    `heard_before`, `hears`: whether its process handled SIGQUIT at the look before, and at this
+    one; `started_at`: since when its log says that it started.
+    """
+    is_surely_up = started_at is not None and at - started_at >= LISTENS_AFTER
+    return is_surely_up or (heard_before and hears)

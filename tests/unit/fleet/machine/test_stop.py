@@ -8,7 +8,7 @@ import pytest
 
 from fleet.machine.mailbox import MachineState
 from fleet.machine.runner_log import RunnerLog
-from fleet.machine.stop import Force, Run, Stop, Why, decide_stop
+from fleet.machine.stop import Force, Run, Stop, Why, decide_stop, hears_drain
 from fleet.steps import Outcome
 
 START = datetime(2026, 8, 20, 9, 0, tzinfo=UTC)
@@ -139,3 +139,19 @@ def test_the_job_is_killed_while_the_runner_can_still_tell_gitlab() -> None:
         if decide_stop(replace(busy, at=START + timedelta(seconds=second)))
     ]
     assert 0 < acts[0] <= 20
+
+
+@pytest.mark.parametrize(
+    ("heard_before", "hears", "started_at", "reached"),
+    [
+        pytest.param(False, True, None, False, id="one look proves nothing"),
+        pytest.param(True, False, at(91), False, id="nor does one before"),
+        pytest.param(True, True, None, True, id="two looks do"),
+        pytest.param(False, False, at(90), True, id="it started ten seconds ago"),
+    ],
+)
+def test_a_drain_waits_until_the_runner_hears_it(
+    heard_before: bool, hears: bool, started_at: datetime | None, reached: bool
+) -> None:
+    heard = hears_drain(heard_before=heard_before, hears=hears, started_at=started_at, at=at(100))
+    assert heard is reached
