@@ -6,7 +6,6 @@ stays until nothing uses it.
 
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from itertools import takewhile
 
 from adapters.aws.secrets import PoolToken
@@ -16,12 +15,9 @@ from adapters.ledger.pools import PoolRow
 from fleet.config.model import PoolConfig, RunnersIn
 from fleet.errors import FleetError, Refused, Transient
 from fleet.events import ERROR, WARNING, WorkPutOff, emit
-from fleet.rules.pool_token import is_dead, is_presence_due, is_renewal_due, outlived
+from fleet.rules.pool_token import UNSURE_FOR, is_dead, is_presence_due, is_renewal_due, outlived
 from fleet.rules.runner_record import RecordName, pool_record_name, read_record_name
 from orchestrator.world import World
-
-# After a timeout of AWS: by then it shows whether the token is in force. Each try makes a record.
-UNSURE_FOR = timedelta(minutes=10)
 
 
 def show_presence(world: World, has_time: Callable[[], bool]) -> None:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 
 from adapters.aws.demand import Demand
@@ -13,10 +13,10 @@ from fleet.events import WARNING, Reconciled, WorkPutOff, emit
 from fleet.hook_scope import HookScope
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
-from fleet.rules.calls import decide_pass, is_due, is_project_gone, polls_at_most
+from fleet.rules.calls import decide_pass, is_project_gone, polls_at_most
 from fleet.rules.fairness import fair_order
 from fleet.rules.polls import Watched, decide_polls
-from fleet.rules.reconcile import decide_reconcile, is_contradicted
+from fleet.rules.reconcile import decide_reconcile, is_applied_lately, is_contradicted
 from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
 from orchestrator.gitlab_token import check_token_life
@@ -35,8 +35,6 @@ from orchestrator.world import World
 LISTED_AT_MOST = 2000
 # Jobs without news for long: one call each.
 DUE_AT_MOST = 50
-# For this long after an `apply`, jobs that fit one of its pools are looked for.
-APPLIED_LATELY = timedelta(minutes=5)
 # With less time than this no call begins: one to GitLab may take ten seconds.
 TO_END_S = 15
 
@@ -142,8 +140,7 @@ def _moving(world: World, waiting: Mapping[int, Mapping[JobKey, Job]]) -> frozen
         for project_id, rows in waiting.items()
         if any(job.pool not in names for job in rows.values())
     }
-    applied_at = world.applied_at
-    if applied_at is not None and not is_due(applied_at, every=APPLIED_LATELY, at=world.clock()):
+    if is_applied_lately(world.applied_at, world.clock()):
         moving |= {
             job.project_id
             for job in world.jobs.unpooled(world.instance)

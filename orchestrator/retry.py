@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import timedelta
 from itertools import takewhile
 
 from adapters.gitlab.values import GitLabJob
@@ -13,6 +12,7 @@ from fleet.model import Job, JobKey, JobStatus, rank
 from fleet.reasons import Reason
 from fleet.rules.image import Containers
 from fleet.rules.retry import (
+    IN_HAND,
     LEFT_TO_PEOPLE,
     RetryFacts,
     decide_retry,
@@ -25,9 +25,6 @@ from fleet.rules.route import outgrew
 from fleet.steps import Step, StepName
 from fleet.times import iso
 from orchestrator.world import World
-
-# An intent that is younger is carried out by the process that wrote it.
-IN_HAND = timedelta(seconds=10)
 
 
 def learn_and_retry(world: World, job: Job, failure_reason: str | None) -> None:

@@ -9,7 +9,7 @@ from fleet.model import Runner
 from fleet.reasons import Reason
 from fleet.rules.capacity import note_machine_failure, note_served
 from fleet.rules.schedule import idle_target
-from fleet.rules.warm import after_failure, is_news, is_proof, why_failed
+from fleet.rules.warm import after_failure, is_forgotten, is_news, is_proof, why_failed
 from orchestrator.world import World
 
 
@@ -55,12 +55,12 @@ def _count(world: World, runner: Runner, why: str, at: datetime) -> None:
 
 
 def _forget(world: World, runner: Runner, at: datetime) -> None:
-    """Forget the failures before a runner that served; a stop of warm launches stays."""
+    """Forget the failures before a runner that served, in a pool that keeps runners warm."""
     pool = world.pool(runner.pool)
     if pool is None or not idle_target(pool.idle, at):
         return
     row = world.fleet.pool(runner.pool)
-    if row.warm.failures and is_news(row.warm, runner) and not row.warm.stops(pool.attempts):
+    if is_forgotten(row.warm, runner, attempts=pool.attempts):
         world.fleet.note_warm_served(runner.pool, row.warm)
     kept = note_served(row.back_off, str(runner.capacity))
     if kept != row.back_off:

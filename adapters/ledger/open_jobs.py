@@ -4,7 +4,7 @@ The fleet asks GitLab in time about a job that runs, and about a job that no poo
 the webhook of its end may be lost. A job leaves the index when it ends.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import takewhile
 
 from boto3.dynamodb.conditions import Attr
@@ -12,9 +12,8 @@ from boto3.dynamodb.conditions import Attr
 from adapters.ledger.rows import RowType
 from adapters.ledger.table import Change, Item, Rows
 from fleet.model import Job, JobKey
+from fleet.rules.calls import LOOK_AFTER
 
-# A lost webhook leaves a job open until then, and each hour of a running job costs one call.
-LOOK_AFTER = timedelta(hours=1)
 KEY_ROW = RowType(of=JobKey)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from boto3.dynamodb.conditions import Attr
@@ -10,11 +10,10 @@ from boto3.dynamodb.conditions import Attr
 from adapters.ledger.rows import RowType, storable
 from adapters.ledger.table import Change, Item, Rows
 from fleet.rules.capacity import BackOff, note_applied
+from fleet.rules.pool_token import RENEWAL_TAKES
 from fleet.rules.warm import WarmMemory
 from fleet.times import HasUtcTimes
 
-# Longer than the function that renews a token may run.
-RENEWAL_TAKES = timedelta(minutes=2)
 REFUSAL = ("refused", "refused_version")  # its attributes
 FORMER = "record_"  # and its number: the attribute of a record that the pool had
 

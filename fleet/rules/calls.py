@@ -14,6 +14,8 @@ LEASED_FOR = timedelta(seconds=5)
 LEASE_AT_MOST = 16
 TOKEN_EVERY = timedelta(days=1)  # GitLab is asked when the token expires
 GROUPS_EVERY = timedelta(minutes=10)  # groups are listed: they change slowly
+# A lost webhook leaves a job open until then, and each hour of a running job costs one call.
+LOOK_AFTER = timedelta(hours=1)
 GONE = 404  # a project that was deleted with its jobs, or that is hidden from us now
 
 

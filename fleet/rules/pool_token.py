@@ -23,6 +23,10 @@ CREDENTIAL_WITHIN = timedelta(minutes=5)
 FORMER_KEPT = timedelta(minutes=30)
 # A token is renewed after three quarters of its life, as gitlab-runner does with its own.
 PARTS = 4
+# The longest run of the function that renews a token, and more: then another may claim it.
+RENEWAL_TAKES = timedelta(minutes=2)
+# After a timeout of AWS: by then it shows whether the token is in force. Each try makes a record.
+UNSURE_FOR = timedelta(minutes=10)
 
 
 def is_presence_due(verified_at: datetime | None, at: datetime) -> bool:

@@ -11,6 +11,8 @@ from fleet.reasons import Reason
 SETTLING = timedelta(seconds=5)
 # GitLab's list is never so far behind: what it shows as pending waits, whatever its row says.
 LIST_LAGS = timedelta(seconds=30)
+# For this long after an `apply`, jobs that fit one of its pools are looked for.
+APPLIED_LATELY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,11 @@ def decide_reconcile(
         reason = Reason.WEBHOOK_LOST
     renew = tuple(key for key in listed if key in rows and _is_renewed(rows[key], applied))
     return Corrections(route=route, look_up=look_up, reason=reason, renew=renew)
+
+
+def is_applied_lately(applied_at: datetime | None, at: datetime) -> bool:
+    """Whether jobs without a pool may fit one of the last `apply`, made at `applied_at`."""
+    return applied_at is not None and at - applied_at < APPLIED_LATELY
 
 
 def _is_renewed(row: Job, applied: str | None) -> bool:

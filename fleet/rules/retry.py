@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fleet.machine.mailbox import Report
 from fleet.model import Job, JobStatus, Runner, rank
@@ -15,6 +15,8 @@ from fleet.steps import Outcome
 LEFT_TO_PEOPLE = frozenset({Reason.RETRY_OFF, Reason.RETRIED_BEFORE, Reason.DEPLOYS})
 # Outcomes that gitlab-runner itself reported to GitLab.
 REPORTED_TO_GITLAB = frozenset({Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED})
+# An intent that is younger is carried out by the process that wrote it.
+IN_HAND = timedelta(seconds=10)
 
 # GitLab's failure reasons that blame the runner's side. Source: `Enums::Ci::CommitStatus`.
 INFRA_FAILURES = frozenset(

@@ -103,6 +103,11 @@ def after_failure(
     return WarmMemory(failures=1 if is_ended else memory.failures + 1, failed_at=at, why=why)
 
 
+def is_forgotten(memory: WarmMemory, runner: Runner, *, attempts: int) -> bool:
+    """Whether the failures before a runner that served are forgotten; a stop stays."""
+    return memory.failures > 0 and is_news(memory, runner) and not memory.stops(attempts)
+
+
 def is_proof(runner: Runner, report: Report | None) -> bool:
     """Whether an ended runner shows that the pool's machines can serve."""
     if runner.job is not None:

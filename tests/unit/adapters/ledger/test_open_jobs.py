@@ -4,8 +4,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from adapters.ledger.open_jobs import LOOK_AFTER
 from adapters.ledger.table import Change
+from fleet.rules.calls import LOOK_AFTER
 from tests.fakes import AT
 from tests.unit.adapters.job_ledger import FINISHED, ROUTED, RUNNING, Ledger, job
 from tests.unit.fleet.facts import key

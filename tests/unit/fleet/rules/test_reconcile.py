@@ -8,8 +8,8 @@ import pytest
 
 from fleet.model import GONE, Job, JobKey, JobStatus
 from fleet.reasons import Reason
-from fleet.rules.reconcile import Corrections, decide_reconcile
-from tests.unit.fleet.facts import AT, job, key
+from fleet.rules.reconcile import Corrections, decide_reconcile, is_applied_lately
+from tests.unit.fleet.facts import AT, ago, job, key
 
 NEW, OLD = job(1, waits_s=4.9), job(1, waits_s=5)
 
@@ -73,3 +73,9 @@ def test_what_was_given_up_under_another_apply_is_renewed(
     plan = decide_reconcile([key(1)], {key(1): row}, at=AT, applied=applied)
     assert plan.renew == ((key(1),) if renewed else ())
     assert decide_reconcile([], {key(1): row}, at=AT, applied=applied).renew == ()
+
+
+@pytest.mark.parametrize(("ago_s", "lately"), [(0, True), (299, True), (300, False), (None, False)])
+def test_an_apply_is_of_interest_for_five_minutes(ago_s: float | None, lately: bool) -> None:
+    applied_at = None if ago_s is None else ago(ago_s)
+    assert is_applied_lately(applied_at, AT) is lately

@@ -13,6 +13,7 @@ from fleet.rules.scale import decide_scale
 from fleet.rules.warm import (
     WarmMemory,
     after_failure,
+    is_forgotten,
     is_news,
     is_proof,
     warm_hold,
@@ -164,3 +165,20 @@ HELD: dict[str, Any] = {
 def test_only_warm_launches_are_held(facts: Facts, launch: int, warm: int, reason: str) -> None:
     plan = decide_scale(replace(snapshot(), **facts), replace(LIMITS, idle_target=3))
     assert (len(plan.launch), plan.warm, plan.reason) == (launch, warm, reason)
+
+
+@pytest.mark.parametrize(
+    ("failures", "failed_s_ago", "forgotten"),
+    [
+        pytest.param(2, 301, True, id="it was launched after them"),
+        pytest.param(2, 299, False, id="it was launched before the last"),
+        pytest.param(3, 301, False, id="a stop stays until the next apply"),
+        pytest.param(0, 301, False, id="there is none"),
+    ],
+)
+def test_a_runner_that_served_ends_the_failures_before_it(
+    failures: int, failed_s_ago: float, forgotten: bool
+) -> None:
+    memory = WarmMemory(failures=failures, failed_at=ago(failed_s_ago))
+    served = replace(DONE, launched_at=ago(300))
+    assert is_forgotten(memory, served, attempts=3) is forgotten
