@@ -101,12 +101,18 @@ class ScaleDecided:
 @measured(Measure("PoolsFailed", "Count"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFailed:
-    """A pool could not be served in this round, or a fact about it not written; others were.
-
-    `pool`: its name, or `every pool of <back end>`.
-    """
+    """A pool could not be served in this round; others were."""
 
     pool: str
+    error: str
+
+
+@measured(Measure("PoolsFailed", "Count"))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFailed:
+    """The demand queue of all pools of a back end could not be read or settled in this round."""
+
+    backend: str
     error: str
 
 

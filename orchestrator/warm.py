@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from fleet.errors import FleetError
-from fleet.events import WARNING, PoolFailed, WarmMachineFailed, emit
+from fleet.events import WARNING, WarmMachineFailed, WorkPutOff, emit
 from fleet.machine.mailbox import Report
 from fleet.model import Runner
 from fleet.reasons import Reason
@@ -28,7 +28,8 @@ def note_warm_end(
         elif is_proof(runner, report):
             _forget(world, runner, at)
     except FleetError as exc:
-        emit(PoolFailed(pool=runner.pool, error=f"{type(exc).__name__}: {exc}"), level=WARNING)
+        doing = f"note how warm runner {runner.id} ended"
+        emit(WorkPutOff(doing=doing, error=str(exc)), level=WARNING)
 
 
 def _count(world: World, runner: Runner, why: str, at: datetime) -> None:

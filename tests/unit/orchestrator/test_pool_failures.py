@@ -61,4 +61,4 @@ def test_machines_are_launched_while_the_queue_does_not_answer(
     with pytest.raises(Transient):
         scene.scale()
     assert scene.only_runner.for_job == key(1)
-    assert [line["pool"] for line in logged(capsys, "PoolFailed")] == ["every pool of tests"]
+    assert [line["backend"] for line in logged(capsys, "QueueFailed")] == ["tests"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.ledger.table import Change
 from fleet.machine.mailbox import MachineState
 from fleet.model import RunnerState
 from fleet.reasons import Reason
@@ -96,3 +97,19 @@ def test_only_places_that_failed_are_left_to_ask() -> None:
     scene.closes(scene.only_runner, Reason.BOOT_DEADLINE)
     (for_a_job,) = scene.launched(1)
     assert for_a_job.capacity == str(SPOT)
+
+
+def test_a_runner_is_closed_though_its_end_cannot_be_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scene = Scene(WARM)
+    scene.scale()
+    failed = scene.only_runner
+    unreadable = {"back_off": {str(SPOT): {"until": "never", "failures": 1, "code": "x"}}}
+    scene.table.write(Change(pk="pool#docker", sk="pool", put=unreadable))
+    assert scene.closes(failed, Reason.BOOT_DEADLINE)
+    (line,) = logged(capsys, "WorkPutOff")
+    assert (line["level"], line["doing"]) == (
+        "WARNING",
+        f"note how warm runner {failed.id} ended",
+    )
