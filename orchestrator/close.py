@@ -18,9 +18,9 @@ from fleet.rules.attempts import Cost, decide_attempt, decide_cost, decide_cost_
 from fleet.rules.budgets import has_budgets
 from fleet.rules.liveness import steps_between
 from fleet.steps import Step, StepName
+from orchestrator.fits import note_containers
 from orchestrator.measure import announce
 from orchestrator.past import EndedRunner, past_run
-from orchestrator.retry import note_containers
 from orchestrator.warm import note_warm_end
 from orchestrator.world import World
 

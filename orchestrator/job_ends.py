@@ -1,4 +1,4 @@
-"""The status of a job that no webhook reported, asked of GitLab and recorded."""
+"""The end of a job: recorded where no webhook reported it, and what follows from it."""
 
 from dataclasses import dataclass, replace
 
@@ -10,8 +10,9 @@ from fleet.reasons import Reason
 from fleet.rules.job_runner import may_cancel, may_have_taken, ran_on
 from fleet.rules.retry import may_gitlab_lag
 from fleet.steps import Step, StepName
+from orchestrator.fits import note_outgrown
 from orchestrator.past import keep_end
-from orchestrator.retry import facts_shown, learn_and_retry, retry_if_infra
+from orchestrator.retry import facts_shown, retry_if_infra
 from orchestrator.world import World
 
 
@@ -65,6 +66,12 @@ def record_shown(
         ended=recorded if is_news and ended else None,
         failure_reason=facts.get("failure_reason"),
     )
+
+
+def learn_and_retry(world: World, job: Job, failure_reason: str | None) -> None:
+    """Learn from a job's end for the next of its name, and retry it where its machine failed it."""
+    note_outgrown(world, job, failure_reason)
+    retry_if_infra(world, job, failure_reason)
 
 
 def retry_lost_jobs(world: World, runner: Runner) -> Runner:

@@ -21,11 +21,11 @@ from fleet.steps import Step, StepName
 from orchestrator.attempts import renew
 from orchestrator.gitlab_token import check_token_life
 from orchestrator.hooks import check_hooks, check_hooks_of
-from orchestrator.job_ends import record_shown
+from orchestrator.job_ends import learn_and_retry, record_shown
 from orchestrator.job_runner import runner_of
 from orchestrator.measure import measure
 from orchestrator.pool_tokens import show_presence
-from orchestrator.retry import finish_retries, learn_and_retry
+from orchestrator.retry import finish_retries
 from orchestrator.route import Lead, fits_a_pool, reroute_lead, route, send_demands
 from orchestrator.watched_projects import refresh_watched
 from orchestrator.world import World

@@ -1,6 +1,6 @@
-"""One more run for a job that its machine failed, and what is learned for the next of its name."""
+"""One more run for a job that its machine failed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
@@ -10,7 +10,6 @@ from fleet.errors import FleetError, Refused
 from fleet.events import WARNING, JobRetried, WorkPutOff, emit
 from fleet.model import Job, JobKey, JobStatus, rank
 from fleet.reasons import Reason
-from fleet.rules.image import Containers
 from fleet.rules.retry import (
     IN_HAND,
     LEFT_TO_PEOPLE,
@@ -21,39 +20,9 @@ from fleet.rules.retry import (
     is_retry_allowed,
     ran_again,
 )
-from fleet.rules.route import outgrew
 from fleet.steps import Step, StepName
 from fleet.times import iso
 from orchestrator.world import World
-
-
-def learn_and_retry(world: World, job: Job, failure_reason: str | None) -> None:
-    """Learn from a job's end for the next of its name, and retry it where its machine failed it."""
-    _note_outgrown(world, job, failure_reason)
-    retry_if_infra(world, job, failure_reason)
-
-
-def _note_outgrown(world: World, job: Job, failure_reason: str | None) -> None:
-    """Remember a job that ran out of time, so that the next of its name goes to the overflow."""
-    pool = world.pool(job.pool or "")
-    if pool is not None and outgrew(failure_reason, overflow=pool.overflow):
-        world.jobs.fits.note(job, at=world.clock())
-
-
-def note_containers(world: World, job: Job, steps: Iterable[Step]) -> None:
-    """Remember the `image:` and `services:` that a machine reports of the job it had.
-
-    So the next of its name goes to the overflow of a pool that has no such machines. A machine of
-    the overflow reports them, too, until its job asks for nothing.
-    """
-    if not any(pool.overflow for pool in world.config.pools):
-        return
-    details = {step.name: step.detail for step in steps if step.job_id == job.job_id}
-    containers = Containers(
-        image=details.get(StepName.IMAGE), services=StepName.SERVICES in details
-    )
-    if containers or StepName.JOB_FINISHED in details:
-        world.jobs.fits.note_containers(job, containers, at=world.clock())
 
 
 def retry_if_infra(

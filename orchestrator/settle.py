@@ -27,10 +27,9 @@ from fleet.times import iso
 from orchestrator.close import close_runner, end_machine, left_to_sweep, relaunch
 from orchestrator.hook_reach import is_within_reach
 from orchestrator.hooks import note_proof
-from orchestrator.job_ends import retry_lost_jobs
+from orchestrator.job_ends import learn_and_retry, retry_lost_jobs
 from orchestrator.job_runner import did_run, ran_in_fleet, runner_of, runs_a_job
 from orchestrator.past import keep_end
-from orchestrator.retry import learn_and_retry
 from orchestrator.world import World
 
 LONGEST_ID = 200  # characters; a key of the ledger takes 1024 bytes
