@@ -52,7 +52,7 @@ def retry_if_infra(
     if world.jobs.retries.claim(intent, at=world.clock()):
         _carry_out(world, job, intent)
     else:
-        _record_retry(world, job, Reason.ALREADY_RETRIED)
+        _record_decision(world, job, Reason.ALREADY_RETRIED)
 
 
 def finish_retries(world: World, has_time: Callable[[], bool]) -> None:
@@ -76,8 +76,13 @@ def _carry_out(world: World, job: Job, intent: Intent) -> None:
         _retry(world, job, intent)
     except Refused as exc:
         emit(WorkPutOff(doing=f"retry job {job.job_id}", error=str(exc)), level=WARNING)
-        is_lost = intent.failure_reason is None
-        _record_unretried(world, job, Reason.INFRA_RETRY, machine_lost=is_lost, refusal=str(exc))
+        _record_unretried(
+            world,
+            job,
+            Reason.INFRA_RETRY,
+            machine_lost=intent.is_machine_lost,
+            refusal=str(exc),
+        )
     except FleetError as exc:
         emit(WorkPutOff(doing=f"retry job {job.job_id}", error=str(exc)), level=WARNING)
         return
@@ -98,20 +103,20 @@ def _retry(world: World, job: Job, intent: Intent) -> None:
     )
     plan = decide_retry(facts)
     if not plan.retry:
-        _record_retry(world, job, plan.reason)
+        _record_decision(world, job, plan.reason)
         return
     if plan.cancel_first and rank(shown.status) is not JobStatus.FINISHED:
         world.jobs.retries.note_cancelled(job.key)
         shown = world.gitlab.cancel_job(job.project_id, job.job_id)
         _record_end(world, job, shown)
         if is_cancel_too_late(shown.status):
-            _record_retry(world, job, Reason.FINISHED)
+            _record_decision(world, job, Reason.FINISHED)
             return
     new = world.gitlab.retry_job(job.project_id, job.job_id)
     at = world.clock()
     step = Step(at=at, name=StepName.RETRY, reason=plan.reason, retry_of=job.job_id)
     world.jobs.mark_on_demand(_row_of_retry(job, new), step, at=at)
-    _record_retry(world, job, plan.reason, retried_as=new.id)
+    _record_decision(world, job, plan.reason, retried_as=new.id)
     emit(JobRetried(job_id=job.job_id, new_job_id=new.id, failure_reason=shown.failure_reason))
 
 
@@ -171,6 +176,7 @@ def _record_unretried(
     world.jobs.extend(job.key, [step], **lost)
 
 
-def _record_retry(world: World, job: Job, reason: Reason, retried_as: int | None = None) -> None:
+def _record_decision(world: World, job: Job, reason: Reason, retried_as: int | None = None) -> None:
+    """Record in a job's history why it is retried, or why it is not after all."""
     step = Step(at=world.clock(), name=StepName.RETRY, reason=reason, retried_as=retried_as)
     world.jobs.extend(job.key, [step])

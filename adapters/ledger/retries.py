@@ -22,6 +22,11 @@ class Intent:
     failure_reason: str | None
     cancelled: bool = False  # the fleet cancels the lost job itself
 
+    @property
+    def is_machine_lost(self) -> bool:
+        """Whether the job's machine is gone: a failed job always has GitLab's word."""
+        return self.failure_reason is None
+
 
 INTENT_ROW = RowType(of=Intent, inline=frozenset({"job"}))
 
