@@ -13,6 +13,7 @@ from cli.lines import say, say_json
 from cli.options import AsJson, Local, Stack, Yes, reach
 from cli.validate import File, read_file
 from fleet.errors import Refused
+from fleet.words import counted
 from operations.apply import Applied, apply_to, check_lambda_pools
 from operations.executors import allowed_executors, refuse_executors
 from operations.gitlab_access import token_in, way_to
@@ -42,7 +43,9 @@ def apply(  # noqa: PLR0913  # a command's parameters are its options
 ) -> None:
     """Put a fleet.toml in force, without a deployment.
 
-    It shows what changes, and asks where a pool goes. Example: runner-fleet apply --yes
+    It shows what changes, and asks where a pool goes.
+
+    Example: runner-fleet apply --yes
     """
     text, config = read_file(path)  # before any call to AWS
     refuse_executors(config, allowed_executors(os.environ))
@@ -101,10 +104,12 @@ def _key_line(change: KeyChange) -> str:
 def _has(pool: PoolChange) -> str:
     if pool.word != "remove":
         return ""
-    return (
-        f"its {pool.living} live runners end after their jobs, and the {pool.waiting} jobs that"
-        " wait there go to another pool that fits"
-    )
+    end = "ends after its job" if pool.living == 1 else "end after their jobs"
+    go = "goes" if pool.waiting == 1 else "go"
+    parts = [f"{counted(pool.living, 'live runner')} {end}"] if pool.living else []
+    if pool.waiting:
+        parts.append(f"{counted(pool.waiting, 'waiting job')} {go} to another pool that fits")
+    return "; ".join(parts)
 
 
 def lines(applied: Applied) -> Iterator[str]:

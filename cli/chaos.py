@@ -55,6 +55,7 @@ def chaos(  # noqa: PLR0913  # one parameter for each option
     """Break the service on purpose and prove that no job and no machine is lost.
 
     Every fault runs on the whole service on this machine, with jobs drawn from the seed.
+
     Example: runner-fleet local chaos --fault lost-webhooks --seeds 3
     """
     console = open_console(as_json=as_json)

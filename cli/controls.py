@@ -145,7 +145,7 @@ def end_runner(  # noqa: PLR0913  # each is an option of the command
 @job.command("relaunch")
 def relaunch_job(
     ctx: typer.Context,
-    name: Job,
+    job: Job,
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
@@ -155,13 +155,13 @@ def relaunch_job(
 
     Example: runner-fleet job relaunch acme/web#4711
     """
-    reference = job_named(name)
+    reference = job_named(job)
     _say(controls.relaunch(reach(ctx, stack), reference), as_json=as_json)
 
 
 def interrupt(
     ctx: typer.Context,
-    name: Job,
+    job: Job,
     *,
     as_json: AsJson = False,
     stack: Stack = DEFAULT_STACK,
@@ -171,7 +171,7 @@ def interrupt(
 
     Example: runner-fleet interrupt acme/web#4711
     """
-    reference = job_named(name)
+    reference = job_named(job)
     _say(controls.interrupt(reach(ctx, stack), reference), as_json=as_json)
 
 

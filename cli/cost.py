@@ -10,6 +10,7 @@ from cli.consoles import NARROW, cell, console, fill, listing, usd
 from cli.lines import say_json, say_log
 from cli.options import AsJson, Local, Since, Stack, period_of, reach
 from fleet.rules.costs import By
+from fleet.words import counted
 from operations.cost import CostView, cost as cost_of
 from operations.durations import duration
 
@@ -68,10 +69,12 @@ def draw(view: CostView, *, width: int) -> RenderableType:
     ends = [
         cell(f"and {more} more: --csv or --json has all") if more > 0 else None,
         cell(
-            f"{usd(view.usd)} USD for {view.machines} machines that ended since"
+            f"{usd(view.usd)} USD for {counted(view.machines, 'machine')} that ended since"
             f" {view.since:%F %R} UTC; list prices of {view.prices_as_of}, an estimate",
             style="bold",
         ),
-        cell(f"{unpriced} jobs ran on machines without a known price") if unpriced else None,
+        cell(f"{counted(unpriced, 'job')} ran on machines without a known price")
+        if unpriced
+        else None,
     ]
     return Group(*([table] if view.lines else []), *(end for end in ends if end is not None))

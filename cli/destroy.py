@@ -13,6 +13,7 @@ from cli.commands import DEFAULT_STACK, use_stack
 from cli.lines import say, say_json
 from cli.options import AsJson, Local, Region, Stack, fleet_if_complete
 from fleet.errors import FleetError, Refused
+from fleet.words import counted
 from operations.account import caller
 from operations.destroy import Removal, count_machines, destroy as remove_fleet, remains
 from operations.fleet_handle import Deployed, find, gitlab_of
@@ -57,8 +58,10 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
 ) -> None:
     """Remove the fleet, and prove that nothing of it is left.
 
-    Machines, runner records, webhooks, secrets, images, buckets, log groups and the stack. It may
-    be run again at any point. Example: runner-fleet destroy --confirm runner-fleet
+    Machines, runner records, webhooks, secrets, images, buckets, log groups and the stack.
+    It may be run again at any point.
+
+    Example: runner-fleet destroy --confirm runner-fleet
     """
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, DestroyWorld) else DestroyWorld()
@@ -75,7 +78,7 @@ def destroy(  # noqa: PLR0913  # a command's parameters are its options
         every_s=world.every_s,
     )
     where = f"{stack} in account {identity.account}, {identity.region}"
-    live = f"{where}: {count_machines(removal)} machines live"
+    live = f"{where}: {counted(count_machines(removal), 'live machine')}"
     say(live, err=as_json)
     _confirm_name(world, stack, confirm)
     removed = []

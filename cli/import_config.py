@@ -9,6 +9,7 @@ from cli.lines import say, say_json, say_log
 from cli.options import AsJson
 from cli.validate import read_text
 from fleet.config.from_runner import Carry, propose
+from fleet.words import counted
 
 File = Annotated[
     Path,
@@ -22,7 +23,9 @@ def import_config(
     """Propose a fleet.toml from a config.toml of gitlab-runner.
 
     The proposal is on standard output; on standard error is a line for each key of the file: kept,
-    changed or left out. Tokens, keys and passwords are in neither. 1: no runner carries over.
+    changed or left out. Tokens, keys and passwords are in neither. The exit code is 1
+    where no runner carries over.
+
     Example: runner-fleet import-config config.toml > fleet.toml
     """
     proposal = propose(read_text(path), name=path.name)
@@ -43,9 +46,9 @@ def import_config(
             where = f"{path.name} line {finding.line}" if finding.line else "fleet.toml"
             say(f"{where}: {finding.key}: {finding.result}: {finding.note}", err=True)
         left_out = sum(finding.result is Carry.LEFT_OUT for finding in proposal.lines)
-        count = f"{len(proposal.pools)} pool{'' if len(proposal.pools) == 1 else 's'}"
         say(
-            f"{count} proposed; {left_out} of {len(proposal.lines)} lines do not carry over",
+            f"{counted(len(proposal.pools), 'pool')} proposed;"
+            f" {left_out} of {len(proposal.lines)} lines do not carry over",
             err=True,
         )
     if not proposal.pools:

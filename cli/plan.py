@@ -15,6 +15,7 @@ from cli.options import AsJson, Local, Region, Stack, fleet_if_complete
 from cli.validate import File, read_file
 from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
+from fleet.words import counted
 from operations.account import Caller, caller, quotas_of
 from operations.fleet_handle import Deployed, find
 from operations.lambda_parameters import starts_from_snapshot
@@ -59,7 +60,9 @@ def plan(
 ) -> None:
     """Say what deploy and apply would change, what the fleet costs, and which quotas are too small.
 
-    It changes nothing. Example: runner-fleet plan --json
+    It changes nothing.
+
+    Example: runner-fleet plan --json
     """
     use_stack(stack)
     world = ctx.obj if isinstance(ctx.obj, PlanWorld) else PlanWorld()
@@ -111,7 +114,8 @@ def _usd(usd: float | None) -> str:
 
 def _stack(plan: StackPlan) -> str:
     if plan.before is None:
-        return f"`runner-fleet deploy` makes it, version {plan.after}, {len(plan.added)} resources"
+        has = counted(len(plan.added), "resource")
+        return f"`runner-fleet deploy` makes it, version {plan.after}, {has}"
     if not plan.is_change:
         return f"version {plan.after}, nothing to deploy"
     return f"`runner-fleet deploy` brings it from {plan.before or 'an older'} to {plan.after}"

@@ -25,6 +25,7 @@ from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
 from fleet.job_event import instance_of
+from fleet.words import counted
 from infra.package import sources_version
 from operations import images
 from operations.account import caller
@@ -275,4 +276,4 @@ def _test(run: _UpRun, project: str | None) -> Iterator[str]:
     if any(job.status != "success" for job in jobs):
         failed = next(job.id for job in jobs if job.status != "success")
         raise Refused(f"the test pipeline is not green: run `runner-fleet explain {failed}`")
-    yield f"the pipeline is green: {len(jobs)} jobs on runners made for them"
+    yield f"the pipeline is green: {counted(len(jobs), 'job')} on runners made for them"

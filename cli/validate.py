@@ -13,6 +13,7 @@ from cli.options import AsJson
 from fleet.config.file_limits import LARGEST
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import Refused
+from fleet.words import counted
 from operations.clock import now
 from operations.fleet_handle import Deployed
 from operations.gitlab_access import connect, token_in, way_to
@@ -132,7 +133,7 @@ def instance_types() -> Collection[str]:
 
 def _count(config: FleetConfig) -> str:
     names = ", ".join(pool.name for pool in config.pools)
-    return f"1 pool ({names})" if len(config.pools) == 1 else f"{len(config.pools)} pools ({names})"
+    return f"{counted(len(config.pools), 'pool')} ({names})"
 
 
 def _show(findings: tuple[TokenClaim, ...]) -> None:

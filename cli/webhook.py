@@ -77,6 +77,7 @@ def register(  # noqa: PLR0913  # a command's parameters are its options
     """Register or repair the webhook; safe to repeat. Prints no secret.
 
     Registers none where the fleet's webhook on a group above brings the same jobs.
+
     Example: runner-fleet webhook register --project acme/web
     """
     options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
@@ -106,7 +107,9 @@ def list_(  # noqa: PLR0913
 ) -> None:
     """List the fleet's webhooks, or those of a project or group, with GitLab's state of each.
 
-    Each line has its last delivery. 1: one of the fleet's is off, or it has none.
+    Each line has its last delivery. The exit code is 1 where one of the fleet's is off, or it
+    has none.
+
     Example: runner-fleet webhook list
     """
     options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
@@ -141,7 +144,9 @@ def send_sample(  # noqa: PLR0913
 ) -> None:
     """Have GitLab send a sample job event, and follow it hop by hop until the fleet has it.
 
-    A disabled webhook comes back when the sample is accepted. 1: a hop is missing, or not proven.
+    A disabled webhook comes back when the sample is accepted. The exit code is 1 where a hop is
+    missing, or not proven.
+
     Example: runner-fleet webhook test --project acme/web
     """
     options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)
@@ -184,6 +189,7 @@ def rotate(  # noqa: PLR0913
     """Give the webhook a new secret; the ones before stay valid until GitLab uses it.
 
     No delivery is refused meanwhile, and it may be repeated.
+
     Example: runner-fleet webhook rotate --project acme/web
     """
     options = WebhookOptions(gitlab_url, token_env, tls_ca_file, project, group)

@@ -76,7 +76,7 @@ class ConfigPlan:
 class StackPlan:
     """What `deploy` would change: versions of the sources, and resources by their logical ids."""
 
-    before: str | None  # None without a stack, empty where it does not say
+    before: str | None  # null without a stack, empty where it does not say
     after: str
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from fleet.model import JobStatus
 from fleet.reasons import SENTENCES, Reason
 from fleet.steps import Step, StepName
 from fleet.usage import Usage
+from fleet.words import counted
 
 # The label of every step.
 LABELS: Mapping[StepName, str] = {
@@ -201,7 +202,7 @@ _WORDS: Mapping[StepName, Callable[[Step], str]] = {
     StepName.RUNNER_EXITED: lambda step: _joined(": ", step.outcome, step.detail),
     **dict.fromkeys(_GITLAB_SAYS, lambda step: step.runner or step.detail or ""),
     StepName.GIVEN_UP: _sent,
-    StepName.LEFT_OUT: lambda step: f"{step.count} steps, for newer ones",
+    StepName.LEFT_OUT: lambda step: f"{counted(step.count or 0, 'step')}, for newer ones",
 }
 
 

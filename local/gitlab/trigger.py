@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from fleet.words import counted
 from local.gitlab import environments
 from local.gitlab.actions import cancel_redundant
 from local.gitlab.ci.file import MAIN_FILE, read_pipeline
@@ -187,5 +188,5 @@ def push_report(pipeline: Pipeline, base_url: str) -> list[str]:
     if pipeline.yaml_errors:
         return ["", f"Pipeline {pipeline.id} cannot run:", f"  {pipeline.yaml_errors}", url]
     warnings = [f"  warning: {warning}" for warning in pipeline.warnings]
-    summary = f"Pipeline {pipeline.id} for {pipeline.ref}: {len(pipeline.jobs)} jobs"
+    summary = f"Pipeline {pipeline.id} for {pipeline.ref}: {counted(len(pipeline.jobs), 'job')}"
     return ["", summary, *warnings, url]

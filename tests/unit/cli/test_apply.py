@@ -11,9 +11,10 @@ import pytest
 
 from adapters.gitlab.values import GitLabProject
 from adapters.gitlab.way import Way
-from cli.apply import lines
+from cli.apply import lines, plan_lines
 from fleet.errors import Refused
 from operations.apply import Applied
+from operations.plan import ConfigPlan, PoolChange
 from tests.private_ca import PrivateCa, make_ca
 from tests.unit.cli.fleet_at_work import FLEET, AtWork
 
@@ -174,3 +175,21 @@ def test_json_is_one_object_with_what_changed(file: Path) -> None:
     assert answer["is_change"]
     assert answer["lines"][-1] == f"version {answer['version']} is in force"
     assert "glpat" not in json.dumps(answer)
+
+
+@pytest.mark.parametrize(
+    ("living", "waiting", "has"),
+    [
+        (0, 0, ""),
+        (1, 0, ": 1 live runner ends after its job"),
+        (
+            2,
+            1,
+            ": 2 live runners end after their jobs; 1 waiting job goes to another pool that fits",
+        ),
+    ],
+)
+def test_what_a_pool_that_goes_has_is_counted(living: int, waiting: int, has: str) -> None:
+    change = PoolChange(name="docker", word="remove", living=living, waiting=waiting)
+    planned = ConfigPlan(before="1", after="2", pools=(change,))
+    assert [*plan_lines(planned)] == [f"- pool docker{has}"]
