@@ -17,7 +17,7 @@ from fleet.errors import FleetError, Refused, Transient
 from fleet.job_event import instance_of
 from fleet.model import JobKey, JobStatus, rank
 from fleet.rules.runner_record import PREFIX
-from operations.explain import JobReference, check_host
+from operations.explain import JobReference, check_host, no_such_job
 from operations.fleet_handle import Deployed, gitlab_of
 from operations.machine_log import console_reader, machine_log
 
@@ -90,10 +90,8 @@ def _project_of(deployed: Deployed, gitlab: GitLab, reference: JobReference) -> 
         return int(project) if project.isdecimal() else gitlab.project(project).id
     row = deployed.jobs.row(JobKey(instance=instance, job_id=reference.job_id))
     if row is None:
-        raise Refused(
-            f"the ledger has no job {reference.job_id} of {instance}: "
-            f"name it as project#{reference.job_id}, or by the address of its page"
-        )
+        name = f"name it as project#{reference.job_id}, or by the address of its page, for its log"
+        raise no_such_job(reference, instance, do=name)
     return row.job.project_id
 
 

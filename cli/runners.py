@@ -7,7 +7,6 @@ from rich.console import RenderableType
 
 from cli.commands import DEFAULT_STACK
 from cli.consoles import NARROW, cell, console, fill, listing, machine_word, usd
-from cli.jobs import Pool
 from cli.lines import say_json
 from cli.options import AsJson, Local, Stack, period_of, reach
 from cli.status_render import COLOURS
@@ -15,6 +14,7 @@ from operations.durations import duration
 from operations.periods import PERIOD_FORMS
 from operations.runners import RunnersView, list_runners
 
+Pool = Annotated[str | None, typer.Option("--pool", help="Only the runners of this pool.")]
 Since = Annotated[
     str | None, typer.Option("--since", help=f"Also those that ended since then: {PERIOD_FORMS}.")
 ]

@@ -22,7 +22,10 @@ def routes(page: Page) -> APIRouter:
 
     @router.get("/pools/{name}")
     def pool(request: Request, name: str) -> Response:
-        return page.render(request, "pool.html", _values(page, name), of=name)
+        values = _values(page, name)
+        if values is None:
+            return page.failure(request, f"the fleet has no pool {name}", status=404)
+        return page.render(request, "pool.html", values, of=name)
 
     @router.post("/pools/{name}/{kind}")
     async def order(request: Request, name: str, kind: str) -> Response:
@@ -62,15 +65,18 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
-def _values(page: Page, name: str) -> dict[str, object]:
-    """The values of a pool's page; without a pool before the fleet was read first."""
+def _values(page: Page, name: str) -> dict[str, object] | None:
+    """The values of a pool's page; without a pool before the fleet was read first.
+
+    None: the fleet has no such pool.
+    """
     picture = page.board.look()
     view = picture.view
     if view is None:
         return {"name": name, "pool": None}
     pool = next((pool for pool in view.pools if pool.name == name), None)
     if pool is None:
-        raise Refused(f"the fleet has no pool {name}")
+        return None
     lanes = [lane for lane in picture.lanes if lane.machine.pool == name]
     orders = [control for control in view.controls if control.about in {name, "*"}]
     ends = {control.about: control for control in view.controls if control.kind == "end"}

@@ -7,6 +7,7 @@ from datetime import timedelta
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from fleet.errors import Refused
 from fleet.past import WaitHop
 from fleet.rules.waits import WaitLine
 from monitor.answer_page import answer_page, keep_for, refresh_s
@@ -31,7 +32,9 @@ def routes(page: Page) -> APIRouter:
 
     @router.get("/waits")
     def waits(request: Request, span: str = "day", over: float = 60.0) -> Response:
-        chosen = SPANS.get(span, SPANS["day"])
+        chosen = SPANS.get(span)
+        if chosen is None:
+            raise Refused(f"no span {span}: write {', '.join(SPANS)}")
         over_s = min(max(over, 0.0), 86_400.0)
 
         reading = page.readings.ask(

@@ -11,15 +11,14 @@ from typing import Any
 
 from adapters.ledger.controls import Act
 from adapters.ledger.runners import RunnerRows
-from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.job_event import instance_of
 from fleet.model import Job, JobKey, JobStatus, Runner
 from fleet.reasons import Reason
 from fleet.rules.controls import ALL, END_KEPT, Control, ControlKind, in_force, pause_of
 from fleet.steps import Step, StepName
-from operations.explain import JobReference, check_host
-from operations.fleet_handle import Deployed
+from operations.explain import JobReference, check_host, no_such_job
+from operations.fleet_handle import Deployed, check_pool
 from operations.periods import Period
 
 CEILING_AT_MOST = 10_000
@@ -66,7 +65,7 @@ def pause(
     Raises `Refused` for a pool that fleet.toml lacks.
     """
     if pool is not None:
-        _check_pool(deployed.config(), pool)
+        check_pool(deployed.config(), pool)
     control = _new(deployed, ControlKind.PAUSE, pool or ALL, note=note, until=until)
     return _give(deployed, control)
 
@@ -86,7 +85,7 @@ def resume(deployed: Deployed, pool: str | None) -> Ordered:
         raise Refused(f"every pool is paused, {pool} too: `runner-fleet pool resume` resumes all")
     if not resumed:
         if pool is not None:
-            _check_pool(deployed.config(), pool)
+            check_pool(deployed.config(), pool)
         what = f"pool {pool} was not" if pool else "no pool was"
         return Ordered(says=f"{what} paused", is_change=False)
     return Ordered(says=f"{', '.join(_named(control.about) for control in resumed)}: resumed")
@@ -100,7 +99,7 @@ def set_ceiling(
     Raises `Refused` beyond `CEILING_AT_MOST`, and for a pool that fleet.toml lacks.
     """
     config = deployed.config()
-    _check_pool(config, pool)
+    check_pool(config, pool)
     if not 0 <= ceiling <= CEILING_AT_MOST:
         raise Refused(f"a ceiling is from 0 to {CEILING_AT_MOST}")
     until = deployed.clock() + lasts
@@ -110,7 +109,7 @@ def set_ceiling(
 
 def reset_ceiling(deployed: Deployed, pool: str) -> Ordered:
     """Give a pool the ceiling of fleet.toml back."""
-    _check_pool(deployed.config(), pool)
+    check_pool(deployed.config(), pool)
     for control in _in_force(deployed):
         if control.kind is ControlKind.CEILING and control.about == pool:
             deployed.fleet.take_back(control, _act(deployed, f"reset the ceiling of pool {pool}"))
@@ -237,12 +236,6 @@ def _in_force(deployed: Deployed) -> tuple[Control, ...]:
     return in_force(deployed.fleet.controls(), deployed.clock())
 
 
-def _check_pool(config: FleetConfig, pool: str) -> None:
-    if config.pool(pool) is None:
-        names = ", ".join(known.name for known in config.pools)
-        raise Refused(f"fleet.toml has no pool {pool}; it has {names}")
-
-
 def _living(deployed: Deployed, runner_id: str) -> Runner:
     instance = instance_of(deployed.config().gitlab.url)
     runner = RunnerRows(deployed.table, deployed.mailboxes, instance).find(runner_id)
@@ -256,7 +249,7 @@ def _job(deployed: Deployed, reference: JobReference) -> Job:
     check_host(reference, instance)
     job = deployed.jobs.job(JobKey(instance=instance, job_id=reference.job_id))
     if job is None:
-        raise Refused(f"the ledger has no job {reference.job_id} of {instance}")
+        raise no_such_job(reference, instance)
     return job
 
 

@@ -76,6 +76,14 @@ def check_host(reference: JobReference, instance: str) -> None:
         )
 
 
+def no_such_job(reference: JobReference, instance: str, *, do: str = "") -> Refused:
+    """The error of a command about a job that the ledger lacks; `do`: what else helps there."""
+    project = f"{reference.project}#" if reference.project else ""
+    asks = f"`runner-fleet explain {project}{reference.job_id}` says why, and what to check"
+    says = f"the ledger has no job {reference.job_id} of {instance}"
+    return Refused("; ".join(part for part in (f"{says}: {asks}", do) if part))
+
+
 def explain_job(
     deployed: Deployed, reference: JobReference, gitlab: Callable[[], GitLab | None]
 ) -> Trail | UnknownJob:

@@ -134,6 +134,13 @@ def read_applied(stored: StoredConfig) -> FleetConfig:
     return read_config(stored.text, name="the fleet.toml that was applied")
 
 
+def check_pool(config: FleetConfig, pool: str) -> None:
+    """Raise `Refused` for a pool that fleet.toml lacks."""
+    if config.pool(pool) is None:
+        names = ", ".join(known.name for known in config.pools)
+        raise Refused(f"fleet.toml has no pool {pool}; it has {names}")
+
+
 def gitlab_of(deployed: Deployed, token_env: str) -> GitLab | None:
     """GitLab with the token of the environment, else with the fleet's own; None without either."""
     if has_token(token_env):

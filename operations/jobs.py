@@ -12,7 +12,7 @@ from fleet.model import Job, JobStatus
 from fleet.past import PastRun
 from fleet.reasons import SENTENCES
 from fleet.times import seconds_between
-from operations.fleet_handle import Deployed
+from operations.fleet_handle import Deployed, check_pool
 from operations.periods import Period
 
 AT_MOST = 100_000  # jobs in one answer
@@ -65,7 +65,10 @@ class JobsView:
 
 
 def list_jobs(deployed: Deployed, query: JobQuery) -> JobsView:
-    """The jobs that ended in the period, and those that are open now."""
+    """The jobs that ended in the period, and those that are open now.
+
+    Raises `Refused` for a pool that fleet.toml lacks, unless it had jobs then.
+    """
     at = deployed.clock()
     period = query.period
     runs = deployed.history.between(period.since, period.until)
@@ -78,6 +81,8 @@ def list_jobs(deployed: Deployed, query: JobQuery) -> JobsView:
         ]
         lines += [_line_of_open(job, at) for job in open_jobs]
         running = {job.job_id: job for job in open_jobs if job.status is JobStatus.RUNNING}
+    if query.pool is not None and not lines:
+        check_pool(deployed.config(), query.pool)
     lines.sort(key=lambda line: (line.at, line.job_id), reverse=True)
     return JobsView(
         since=period.since,

@@ -13,7 +13,7 @@ from fleet.past import PastRun
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.problems.runners import state_word
 from fleet.times import seconds_between
-from operations.fleet_handle import Deployed
+from operations.fleet_handle import Deployed, check_pool
 from operations.periods import Period
 
 
@@ -59,7 +59,10 @@ class RunnersView:
 def list_runners(
     deployed: Deployed, *, ended_in: Period | None = None, pool: str | None = None
 ) -> RunnersView:
-    """The live runners; with `ended_in` also those that ended then."""
+    """The live runners; with `ended_in` also those that ended then.
+
+    Raises `Refused` for a pool that fleet.toml lacks, unless it had runners then.
+    """
     at = deployed.clock()
     config, stored = deployed.config(), deployed.stored()
     rows = RunnerRows(deployed.table, deployed.mailboxes, instance_of(config.gitlab.url))
@@ -73,9 +76,12 @@ def list_runners(
     live.sort(key=lambda line: (line.launched_at, line.runner_id))
     ended = deployed.history.between(ended_in.since, ended_in.until) if ended_in else []
     past = [ended_line(run) for run in reversed(ended) if run.had_machine]
+    runners = (*live, *(line for line in past if pool in (None, line.pool)))
+    if pool is not None and not runners and pool not in names:
+        check_pool(config, pool)
     return RunnersView(
         at=at,
-        runners=(*live, *(line for line in past if pool in (None, line.pool))),
+        runners=runners,
         states=dict(Counter(line.state for line in live)),
     )
 

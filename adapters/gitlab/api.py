@@ -34,9 +34,11 @@ NO_SUCH_CALL = "this GitLab has no such call: it is too old, or the path of its 
 _BY_RUNNER_TOKEN = frozenset({"POST /runners/verify"})
 _TRY_AGAIN = frozenset({408, 409, 429})  # 409: GitLab's "resource lock"
 _WHAT_TO_DO: Mapping[int, str] = {
-    401: "GitLab does not know this token: make a new one and store it",
+    401: "GitLab does not know this token: make a new one, and put it into the variable that it was"
+    " read from, or give it to the fleet with `runner-fleet token set`, which names the page",
     403: "this token may not do this: give it the scope and the role that the call needs",
-    404: "GitLab does not have it, or hides it from this token",
+    404: "GitLab does not have it, or hides it from this token: check its name, and in GitLab that"
+    " the token's user is a member there",
 }
 
 

@@ -14,6 +14,8 @@ _TYPE = re.compile(r"([cmrt])\d+[a-z-]*\.(?:(\d*)xlarge|(medium|large))")
 # A smaller machine has half of it; above this share of the half a job would not fit well.
 ROOMY = 0.4
 TIGHT = 0.9
+# A shorter job says of the size only that it was too small.
+LONG_ENOUGH_S = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +83,12 @@ def share_of_cpu(usage: Usage, size: MachineSize, ran_s: float | None) -> float 
 
 
 def decide_fit(usage: Usage, size: MachineSize | None, ran_s: float | None) -> SizeHint:
-    """Whether another size would fit better; unknown without memory and processor time."""
+    """Whether another size would fit better; unknown of a short job."""
     if size is None:
         return SizeHint.UNKNOWN
     memory, cpu = share_of_memory(usage, size), share_of_cpu(usage, size, ran_s)
     if memory is not None and memory >= TIGHT:
         return SizeHint.LARGER
-    if memory is None or cpu is None:
+    if memory is None or cpu is None or (ran_s or 0.0) < LONG_ENOUGH_S:
         return SizeHint.UNKNOWN
     return SizeHint.SMALLER if memory <= ROOMY and cpu <= ROOMY else SizeHint.RIGHT

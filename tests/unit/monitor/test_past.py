@@ -45,7 +45,6 @@ def with_history(*runs: PastRun) -> AtWork:
     [
         ("/waits", "All pools"),
         ("/waits?span=month&over=10", "over 10s"),
-        ("/waits?span=never", "All pools"),
         ("/jobs", "build-image"),
         ("/jobs?project=acme%2Fplatform&since=7d", "build-image"),
         ("/jobs?project=else", "No such job"),
@@ -68,6 +67,7 @@ def test_a_page_shows_what_ended(path: str, shown: str) -> None:
         "/projects?by=sun",
         "/projects.csv?since=x",
         "/waits?over=long",
+        "/waits?span=never",
     ],
 )
 def test_a_value_that_is_none_is_a_page_that_says_so(path: str) -> None:
@@ -246,6 +246,10 @@ def test_a_fit_follows_memory_and_processors(
     usage = Usage(cpu_s=cpu_s, memory_peak=peak)
     assert decide_fit(usage, size_of_type("m7i.large"), 100.0) is fit
     assert decide_fit(usage, None, 100.0) is SizeHint.UNKNOWN
+    is_too_small = fit is SizeHint.LARGER
+    assert decide_fit(usage, size_of_type("m7i.large"), 29.9) is (
+        SizeHint.LARGER if is_too_small else SizeHint.UNKNOWN
+    )
 
 
 @pytest.mark.parametrize(

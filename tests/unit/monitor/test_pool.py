@@ -72,7 +72,7 @@ def test_a_wrong_field_is_a_page_that_says_so(kind: str, fields: dict[str, str])
 
 
 def test_an_unknown_pool_is_a_page_that_says_so() -> None:
-    assert browser_of(with_a_runner()).get("/pools/none").status_code == 400
+    assert browser_of(with_a_runner()).get("/pools/none").status_code == 404
 
 
 # Whom they are refused
