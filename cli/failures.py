@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import typer
 
 from cli.commands import LAPTOP
-from cli.lines import cut, say
+from cli.lines import cut, say_errors
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
 from operations.printable import escaped
@@ -32,8 +32,7 @@ def error_lines() -> Iterator[None]:
         lines = _lines(error)
         if not lines:
             raise
-        for line in lines:
-            say(_plain(line), err=True)
+        say_errors([_plain(line) for line in lines])
         raise typer.Exit(getattr(error, "exit_code", 1)) from error
 
 

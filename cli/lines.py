@@ -16,6 +16,21 @@ from operations.printable import escaped
 LONGEST = 1000  # characters of one text in a table or an error
 _IN_JSON = ContextVar("_IN_JSON", default=False)  # whether the command prints JSON lines
 
+_AWAITS_JSON = ContextVar("_AWAITS_JSON", default=False)  # `--json` is set, and nothing printed yet
+
+
+def await_json(is_set: bool) -> None:
+    """Say whether this invocation has `--json`: an error before its first object is one, too."""
+    _AWAITS_JSON.set(is_set)
+
+
+def say_errors(lines: list[str]) -> None:
+    """Print the lines of an error; with `--json` also as an object, where none was printed yet."""
+    for line in lines:
+        say(line, err=True)
+    if _AWAITS_JSON.get():
+        say_json({"errors": lines})
+
 
 def cut(text: str) -> str:
     """The text, or so much of it that it hides nothing else."""
@@ -43,6 +58,7 @@ def say(*cells: object, err: bool = False, **facts: Any) -> None:
 
 def say_json(value: object, *, indent: int | None = None) -> None:
     """Print one JSON value. It has true values, and ASCII alone."""
+    _AWAITS_JSON.set(False)
     typer.echo(json.dumps(value, indent=indent))
 
 

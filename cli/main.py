@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from cli.commands import PROGRAM, as_called, called, use_laptop, use_stack
 from cli.failures import error_lines
-from cli.lines import say
+from cli.lines import await_json, say
 
 # Where each command is, and the line that `--help` shows for it: the first of its own help.
 # Reading it here keeps `--help` from importing boto3, pydantic and the local engine.
@@ -103,13 +103,16 @@ class LazyGroup(TyperGroup):
             self.commands = {name: TyperGroup(name=name) for name in COMMANDS}
         return super().resolve_command(ctx, args)
 
-    def make_context(self, info_name: str | None, *args: Any, **extra: Any) -> Any:
+    def make_context(
+        self, info_name: str | None, args: list[str], *others: Any, **extra: Any
+    ) -> Any:
         """Read the options before the command; a wrong option is an error of one line."""
         use_stack("")  # an earlier invocation in this process may have named a stack
         use_laptop(False)
+        await_json("--json" in args)
         name = called() if info_name == PROGRAM else info_name
         with error_lines():
-            return super().make_context(name, *args, **extra)
+            return super().make_context(name, args, *others, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it. A foreseen error is a line that says what to do, without a traceback."""
@@ -132,10 +135,15 @@ def load(name: str) -> Any:
 
 def _with_help(command: Any) -> Any:
     """The command, whose examples and those of its sub-commands can be called as they stand."""
-    command.help = as_called(command.help or "")
+    command.help = as_called(_reflowed(command.help or ""))
     for inner in getattr(command, "commands", {}).values():
         _with_help(inner)
     return command
+
+
+def _reflowed(text: str) -> str:
+    """Each paragraph on one line: the terminal breaks it where it must."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 app = typer.Typer(

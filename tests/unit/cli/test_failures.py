@@ -1,6 +1,7 @@
 """Errors as a person reads them: one line each, with what to do, and no traceback."""
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -231,3 +232,56 @@ def test_a_character_that_the_terminal_lacks_is_no_failure() -> None:
     result = CliRunner(charset="ascii").invoke(app, ["explain", "1"], obj=at_work.deployed)
     assert result.exit_code == 0
     assert "? it waits" in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [["explain", "x"], ["pool", "pause", "nosuch"]])
+def test_with_json_an_error_is_an_object_too(arguments: list[str]) -> None:
+    at_work = AtWork().configure()
+    plain = CliRunner().invoke(app, arguments, obj=at_work.deployed)
+    assert plain.stdout == ""
+    shown = CliRunner().invoke(app, [*arguments, "--json"], obj=at_work.deployed)
+    assert json.loads(shown.stdout) == {"errors": shown.stderr.splitlines()}
+    assert (shown.exit_code, shown.stderr) == (plain.exit_code, plain.stderr)
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_with_json_a_broken_file_is_an_object_of_its_problems(command: str, tmp_path: Path) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text("[gitlab]\nurl = 5\n")
+    shown = CliRunner().invoke(app, [command, str(path), "--json"], obj=AtWork().deployed)
+    errors = json.loads(shown.stdout)["errors"]
+    assert len(errors) > 1
+    assert errors == shown.stderr.splitlines()
+
+
+def test_an_error_after_the_object_is_no_second_one() -> None:
+    stack = AtWork().configure()
+    shown = CliRunner().invoke(app, ["explain", "9", "--json"], obj=stack.deployed)
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["says"]
+
+
+@pytest.mark.parametrize("arguments", [["jobs", "--pool", "no"], ["runners", "--pool", "no"]])
+def test_a_pool_that_fleet_toml_lacks_is_named(arguments: list[str]) -> None:
+    shown = CliRunner().invoke(app, arguments, obj=AtWork().configure().deployed)
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert "fleet.toml has no pool no" in shown.stderr
+
+
+@pytest.mark.parametrize("arguments", [["logs", "999"], ["job", "relaunch", "999"]])
+def test_a_job_that_the_ledger_lacks_leads_to_explain(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITLAB_TOKEN", "glpat-x")
+    stack = AtWork().configure()
+    shown = stack.run(*arguments)
+    assert shown.exit_code == 1
+    assert "explain 999" in shown.stderr
+
+
+def test_a_paragraph_of_help_breaks_where_the_terminal_must() -> None:
+    for name in COMMANDS:
+        command = load(name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            assert all("\n" not in part for part in (each.help or "").split("\n\n"))
+            assert (each.help or "").partition("Example: ")[0].endswith(("\n\n", ""))
