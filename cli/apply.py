@@ -3,15 +3,14 @@
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.commands import DEFAULT_STACK
+from cli.commands import DEFAULT_STACK, FILE
 from cli.lines import say, say_json
-from cli.options import AsJson, Local, Stack, Yes, reach
-from cli.validate import File, read_file
+from cli.options import AsJson, FileArgument, Local, Stack, Yes, reach
+from cli.validate import read_file
 from fleet.errors import Refused
 from fleet.words import counted
 from operations.apply import Applied, apply_to, check_lambda_pools
@@ -33,7 +32,7 @@ TokenEnv = Annotated[
 
 def apply(  # noqa: PLR0913  # a command's parameters are its options
     ctx: typer.Context,
-    path: File = Path("fleet.toml"),
+    path: FileArgument = FILE,
     *,
     stack: Stack = DEFAULT_STACK,
     _local: Local = False,

@@ -1,4 +1,4 @@
-"""Commands in messages: as the user calls the program, and with the stack of this invocation."""
+"""Commands in messages: as the user calls the program, with this invocation's stack and file."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from shutil import which
 
 PROGRAM = DEFAULT_STACK = "runner-fleet"
 STACK_VARIABLE = "RUNNER_FLEET_STACK"
+FILE = Path("fleet.toml")  # of the folder in which the command runs
 LAPTOP = Path(".runner-fleet/local")  # where `local up` keeps its files without `--data`
 CALLED_VARIABLE = "RUNNER_FLEET_CALLED"  # set by the script of a clone
 # The commands that work on a stack and take `--local`, those that do not take it, and the others.
@@ -30,6 +31,9 @@ _OF_A_STACK = (
     "waits",
     r"(?:job|pool|runner|token|webhook) \w+",
 )
+_OF_A_FILE = frozenset({"apply", "plan", "up", "validate"})
+_DEPLOY = f"`{PROGRAM} deploy`"
+_DEPLOY_LAPTOP = f"`{PROGRAM} local down`, then `{PROGRAM} local up`"
 _OF_AWS = ("deploy", r"image \w+")
 _OF_NO_STACK = ("demo", "import-config", "init", "validate", r"local \w+")
 _COMMAND = re.compile(
@@ -38,7 +42,9 @@ _COMMAND = re.compile(
     rf"|{'|'.join(_OF_NO_STACK)})\b(?! --(?:stack|local)\b)"
 )
 _stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation
-_is_local: ContextVar[bool] = ContextVar("is_local", default=False)  # it has `--local`
+_file: ContextVar[Path] = ContextVar("file", default=FILE)  # of this invocation
+# Whether it has `--local`; None of a command without that option.
+_is_local: ContextVar[bool | None] = ContextVar("is_local", default=None)
 
 
 def use_stack(stack: str) -> None:
@@ -46,9 +52,22 @@ def use_stack(stack: str) -> None:
     _stack.set(stack)
 
 
-def use_laptop(is_set: bool) -> None:
-    """Say whether this invocation has `--local`, which the commands in messages then have, too."""
+def use_file(file: Path) -> None:
+    """Make this the fleet.toml of the commands in messages, until the end of this invocation."""
+    _file.set(file)
+
+
+def use_laptop(is_set: bool | None) -> None:
+    """Say whether this invocation has `--local`, which the commands in messages then have, too.
+
+    None is for a command that cannot reach a laptop's fleet.
+    """
     _is_local.set(is_set)
+
+
+def is_local() -> bool | None:
+    """Whether this invocation has `--local`; None of a command that cannot reach a laptop."""
+    return _is_local.get()
 
 
 def called(program: str = "") -> str:
@@ -66,16 +85,22 @@ def called(program: str = "") -> str:
 def as_called(text: str) -> str:
     """The text with each command as the user can call it; doing it again changes nothing.
 
-    A command gets `--stack` and `--local` where it would otherwise reach another fleet; a stack
-    that the environment names needs no option.
+    A command gets `--stack`, `--local` and the file where it would otherwise reach another fleet or
+    file; a stack that the environment names needs no option. Nothing but a start deploys a laptop.
     """
+    if is_local():
+        text = text.replace(_DEPLOY, _DEPLOY_LAPTOP)
     stack = _stack.get()
     if stack in {"", os.environ.get(STACK_VARIABLE) or DEFAULT_STACK}:
         stack = ""
 
     def written(command: re.Match[str]) -> str:
         option = f" --stack {stack}" if stack and command["of_a_stack"] else ""
-        local = " --local" if _is_local.get() and command["anywhere"] else ""
-        return f"{called()}{command[0].removeprefix(PROGRAM)}{local}{option}"
+        local = " --local" if is_local() and command["anywhere"] else ""
+        words = command[0].removeprefix(PROGRAM)
+        is_whole = text.startswith("`", command.end())
+        has_file = is_whole and words.strip() in _OF_A_FILE and _file.get() != FILE
+        file = f" {shlex.quote(str(_file.get()))}" if has_file else ""
+        return f"{called()}{words}{local}{option}{file}"
 
     return _COMMAND.sub(written, text)

@@ -12,10 +12,10 @@ import typer
 from adapters.aws.clients import clients
 from adapters.gitlab.reach import GitLabAnswer, ask_gitlab
 from adapters.gitlab.way import Way
-from cli.commands import DEFAULT_STACK, use_stack
+from cli.commands import DEFAULT_STACK, FILE, use_stack
 from cli.image import BuildChoice, Here, ImageWorld, build_images, put_to_use
 from cli.lines import say
-from cli.options import InJson, Region, Stack
+from cli.options import InJson, Region, Stack, take_file
 from cli.pairs import read_pair
 from cli.validate import read_file
 from fleet.config.reading import ConfigError
@@ -42,7 +42,10 @@ WithImages = Annotated[
     typer.Option("--images/--no-images", help="Build what is new of the images, and use it."),
 ]
 File = Annotated[
-    Path, typer.Option("--file", help="The fleet.toml with the GitLab that must answer.")
+    Path,
+    typer.Option(
+        "--file", callback=take_file, help="The fleet.toml with the GitLab that must answer."
+    ),
 ]
 AskGitLab = Annotated[
     bool,
@@ -87,7 +90,7 @@ def deploy(  # noqa: PLR0913  # a command's parameters are its options
     parameter: Parameters = None,
     with_images: WithImages = True,
     local: Here = False,
-    path: File = Path("fleet.toml"),
+    path: File = FILE,
     with_gitlab: AskGitLab = True,
     _as_json: InJson = False,
 ) -> None:

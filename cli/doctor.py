@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from adapters.aws.clients import Clients, clients
-from cli.commands import DEFAULT_STACK, as_called, use_stack
+from cli.commands import DEFAULT_STACK, FILE, as_called, use_stack
 from cli.lines import say, say_json
-from cli.options import AsJson, Local, Region, Stack
+from cli.options import AsJson, Local, Region, Stack, take_file
 from operations.doctor import Checked, Patient, examine
 from operations.fleet_handle import Deployed, find
 
-File = Annotated[Path, typer.Option("--file", help="The fleet.toml to compare with the fleet's.")]
+File = Annotated[
+    Path,
+    typer.Option("--file", callback=take_file, help="The fleet.toml to compare with the fleet's."),
+]
 MARKS = {"ok": "ok  ", "warning": "warn", "failure": "BAD "}
 
 
@@ -31,7 +34,7 @@ def doctor(
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",
-    path: File = Path("fleet.toml"),
+    path: File = FILE,
     _local: Local = False,
     as_json: AsJson = False,
 ) -> None:

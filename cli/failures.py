@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
-from cli.commands import LAPTOP
+from cli.commands import LAPTOP, is_local
 from cli.lines import cut, say_errors
 from fleet.aws_errors import ADVICE_BY_HAND, DENIED
 from fleet.errors import FleetError
@@ -14,6 +14,7 @@ from operations.printable import escaped
 
 # pydantic, with which typer reads values, puts the first before what is wrong; and plainer words.
 _PLAINER = (("Value error, ", ""), ("Input should be", "it must be"))
+ADD_LOCAL = "for the laptop that runs here add --local"
 _WITHOUT_AWS = frozenset({"NoRegionError", "NoCredentialsError"})
 UNREACHED = "GitLab did not answer: check its address and the network, then run this again"
 # Tokens of GitLab's and webhook secrets, by the letters that they begin with.
@@ -63,7 +64,8 @@ def sentence(error: FleetError) -> str:
     if advice is DENIED and words:
         advice = f"{advice}; {words}"
     if code in _WITHOUT_AWS and (LAPTOP / "env").exists():
-        advice = f"{advice}; for the laptop that runs here add --local"
+        of_laptop = "the laptop that runs here has its stack from `runner-fleet local up`"
+        advice = f"{advice}; {of_laptop if is_local() is None else ADD_LOCAL}"
     return f"{advice or words} ({call}: {code})"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli.commands import PROGRAM, as_called, called, use_laptop, use_stack
+from cli.commands import FILE, PROGRAM, as_called, called, use_file, use_laptop, use_stack
 from cli.failures import error_lines
 from cli.lines import await_json, say
 
@@ -108,7 +108,8 @@ class LazyGroup(TyperGroup):
     ) -> Any:
         """Read the options before the command; a wrong option is an error of one line."""
         use_stack("")  # an earlier invocation in this process may have named a stack
-        use_laptop(False)
+        use_laptop(None)
+        use_file(FILE)
         await_json("--json" in args)
         name = called() if info_name == PROGRAM else info_name
         with error_lines():

@@ -6,12 +6,13 @@ A command calls its parameter `_local` or `_as_json` where the option's callback
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adapters.aws.clients import Clients, clients
-from cli.commands import LAPTOP, STACK_VARIABLE, use_laptop, use_stack
+from cli.commands import FILE, LAPTOP, STACK_VARIABLE, is_local, use_file, use_laptop, use_stack
 from cli.lines import say_in_json
 from fleet.errors import Refused
 from operations.explain import JobReference, read_reference
@@ -57,6 +58,40 @@ Local = Annotated[
         is_eager=True,
         callback=enter_laptop,
         help="On the laptop that `local up` keeps running in this folder.",
+    ),
+]
+
+
+def take_file(path: Path) -> Path:
+    """The fleet.toml of this invocation, which messages name from now on.
+
+    With `--local` it is that of the laptop where the folder itself has none.
+    """
+    of_laptop = LAPTOP / FILE
+    if path == FILE and is_local() and not path.exists() and of_laptop.exists():
+        path = of_laptop
+    use_file(path)
+    return path
+
+
+def take_existing_file(path: Path) -> Path:
+    """The same. Raises `typer.BadParameter` where it is not there."""
+    taken, of_laptop = take_file(path), LAPTOP / FILE
+    if taken.exists():
+        return taken
+    if path != FILE:
+        raise typer.BadParameter(f"file '{path}' does not exist")
+    laptop = f", and that of the laptop here is {of_laptop}" if of_laptop.exists() else ""
+    raise typer.BadParameter(f"no {FILE} is here: `runner-fleet init` writes one{laptop}")
+
+
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        dir_okay=False,
+        readable=True,
+        callback=take_existing_file,
+        help="The configuration file.",
     ),
 ]
 

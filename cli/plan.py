@@ -3,16 +3,15 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import typer
 
 from adapters.aws.clients import Clients, clients
 from cli.apply import plan_lines
-from cli.commands import DEFAULT_STACK, use_stack
+from cli.commands import DEFAULT_STACK, FILE, use_stack
 from cli.lines import say, say_json
-from cli.options import AsJson, Local, Region, Stack, fleet_if_complete
-from cli.validate import File, read_file
+from cli.options import AsJson, FileArgument, Local, Region, Stack, fleet_if_complete
+from cli.validate import read_file
 from fleet.prices import AS_OF
 from fleet.rules.quotas import Shortage, shortages
 from fleet.words import counted
@@ -51,7 +50,7 @@ class WholePlan:
 
 def plan(
     ctx: typer.Context,
-    path: File = Path("fleet.toml"),
+    path: FileArgument = FILE,
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",

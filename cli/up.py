@@ -13,14 +13,14 @@ from adapters.gitlab.hook_values import HookTarget
 from adapters.gitlab.values import GitLabJob, GitLabProject
 from adapters.gitlab.way import Way
 from cli.apply import confirm_removal, lines as applied_lines, plan_lines
-from cli.commands import DEFAULT_STACK, use_stack
+from cli.commands import DEFAULT_STACK, FILE, use_stack
 from cli.deploy import Parameters, packed
 from cli.doctor import show
 from cli.image import BuildChoice, ImageWorld, build_images, put_to_use
 from cli.lines import say
-from cli.options import InJson, Local, Region, Stack, Yes
+from cli.options import FileArgument, InJson, Local, Region, Stack, Yes
 from cli.pairs import read_pair
-from cli.validate import File, read_file
+from cli.validate import read_file
 from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from fleet.hook_scope import HookScope
@@ -88,7 +88,7 @@ class _UpRun:
 
 def up(  # noqa: PLR0913  # a command's parameters are its options
     ctx: typer.Context,
-    path: File = Path("fleet.toml"),
+    path: FileArgument = FILE,
     *,
     stack: Stack = DEFAULT_STACK,
     region: Region = "",

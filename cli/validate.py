@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from cli.commands import FILE
 from cli.lines import say, say_json
-from cli.options import AsJson
+from cli.options import AsJson, FileArgument
 from fleet.config.file_limits import LARGEST
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import Refused
@@ -19,10 +20,6 @@ from operations.fleet_handle import Deployed
 from operations.gitlab_access import connect, token_in, way_to
 from operations.token_check import TokenClaim, check_token
 
-File = Annotated[
-    Path,
-    typer.Argument(exists=True, dir_okay=False, readable=True, help="The configuration file."),
-]
 Live = Annotated[
     bool, typer.Option("--live", help="Ask GitLab whether the fleet's token may do what it needs.")
 ]
@@ -34,7 +31,7 @@ MARKS = {True: "yes", False: "NO", None: "?"}
 
 def validate(
     ctx: typer.Context,
-    path: File = Path("fleet.toml"),
+    path: FileArgument = FILE,
     *,
     live: Live = False,
     token_env: TokenEnv = "GITLAB_TOKEN",  # noqa: S107  # a variable's name

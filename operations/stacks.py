@@ -30,7 +30,7 @@ def outputs_of(aws: Clients, name: str) -> dict[str, str]:
     stack = find_stack(aws, name)
     if stack is None:
         raise Refused(
-            "there is no such stack here: deploy it, or name it with --stack",
+            "there is no such stack here: run `runner-fleet deploy`, or name another with --stack",
             stack=name,
             region=aws.cloudformation.meta.region_name,
         )

@@ -5,8 +5,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.commands import CALLED_VARIABLE, as_called, called, use_laptop, use_stack
+from cli.commands import (
+    CALLED_VARIABLE,
+    FILE,
+    LAPTOP,
+    as_called,
+    called,
+    use_file,
+    use_laptop,
+    use_stack,
+)
 from cli.main import COMMANDS, app
+from tests.unit.cli.fleet_at_work import FLEET, AtWork
 
 GROUPS = {"image", "job", "local", "pool", "runner", "token", "webhook"}
 
@@ -16,6 +26,7 @@ def _own_invocation() -> None:
     """Nothing of what another test's invocation in this process was given."""
     use_stack("")
     use_laptop(False)
+    use_file(FILE)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +97,65 @@ def test_a_command_stays_on_the_laptop_of_the_invocation(text: str, expected: st
     assert as_called(text) == as_called(as_called(text)) == expected
     use_laptop(False)
     assert as_called(text) == text
+
+
+def test_what_deploys_a_laptop_is_its_start() -> None:
+    text = "run `runner-fleet deploy`, or wait"
+    assert as_called(text) == text
+    use_laptop(True)
+    assert as_called(text) == as_called(as_called(text))
+    assert as_called(text) == "run `runner-fleet local down`, then `runner-fleet local up`, or wait"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`runner-fleet apply`", "`runner-fleet apply --local 'my fleet.toml'`"),
+        ("`runner-fleet validate`", "`runner-fleet validate 'my fleet.toml'`"),
+        ("`runner-fleet apply other.toml`", "`runner-fleet apply --local other.toml`"),
+        ("`runner-fleet status`", "`runner-fleet status --local`"),
+    ],
+)
+def test_a_command_repeats_the_file_of_the_invocation(text: str, expected: str) -> None:
+    use_laptop(True)
+    use_file(Path("my fleet.toml"))
+    assert as_called(text) == as_called(as_called(text)) == expected
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fleet.toml of the laptop that runs in the folder of the command."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / LAPTOP
+    folder.mkdir(parents=True)
+    (folder / "env").touch()
+    (folder / FILE).write_text(FLEET)
+    return folder / FILE
+
+
+@pytest.mark.usefixtures("laptop")
+def test_on_a_laptop_its_own_file_is_taken_where_the_folder_has_none(tmp_path: Path) -> None:
+    at_work = AtWork()
+
+    def apply() -> int:
+        token = {"T": "glpat-1"}
+        return at_work.run("apply", "--local", "--gitlab-token-env", "T", env=token).exit_code
+
+    assert apply() == 0
+    (tmp_path / FILE).write_text("x")  # from now on this is the folder's own
+    assert apply() == 1
+
+
+def test_without_a_file_the_error_names_what_writes_or_has_one(laptop: Path) -> None:
+    for command in ("validate", "apply", "plan", "up"):
+        result = CliRunner().invoke(app, [command], prog_name="runner-fleet")
+        assert result.exit_code == 2
+        assert "`runner-fleet init` writes one" in result.stderr
+        assert str(LAPTOP / FILE) in result.stderr
+    laptop.unlink()
+    result = CliRunner().invoke(app, ["apply", "--local"], prog_name="runner-fleet")
+    assert (result.exit_code, "runner-fleet init" in result.stderr) == (2, True)
+    assert str(LAPTOP) not in result.stderr
 
 
 @pytest.mark.parametrize("command", [["status"], ["webhook", "test"]])

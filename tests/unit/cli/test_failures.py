@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from typer.testing import CliRunner
 
 from adapters.aws.clients import aws_call
+from cli.commands import use_laptop
 from cli.failures import error_lines, sentence
 from cli.main import COMMANDS, app, load
 from fleet.aws_errors import ADVICE_BY_HAND
@@ -170,9 +171,12 @@ def test_where_a_laptop_runs_a_call_without_aws_is_reminded_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "--local" not in sentence(of_botocore(NoRegionError()))
+    use_laptop(None)
+    assert "laptop" not in sentence(of_botocore(NoRegionError()))
     (tmp_path / ".runner-fleet/local").mkdir(parents=True)
     (tmp_path / ".runner-fleet/local/env").touch()
+    assert "`runner-fleet local up`" in sentence(of_botocore(NoRegionError()))
+    use_laptop(False)  # as a command does that has the option
     assert "add --local" in sentence(of_botocore(NoRegionError()))
 
 

@@ -73,6 +73,12 @@ def test_all_that_plan_says(file: Path, screen: Callable[[str, str], None]) -> N
     screen("plan", str(session).replace(f"{count} resources", "all resources"))
 
 
+def test_the_command_that_it_names_has_the_file_that_it_got(file: Path) -> None:
+    file.rename(file.with_name("other.toml"))
+    result = run(Stacks(), None, Session(), "other.toml")
+    assert "`runner-fleet apply other.toml` puts version" in result.stdout
+
+
 def test_scripts_get_all_of_it(file: Path) -> None:
     assert file.exists()
     result = run(Stacks(vcpus=4), None, Session(), "--json")

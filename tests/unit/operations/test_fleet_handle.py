@@ -83,7 +83,7 @@ def test_the_error_of_a_missing_stack_names_the_region(reach: Any) -> None:
     with pytest.raises(Refused) as refused:
         reach("nowhere", FakeAws().clients())
     assert str(refused.value) == (
-        "there is no such stack here: deploy it, or name it with --stack "
+        "there is no such stack here: run `runner-fleet deploy`, or name another with --stack "
         "(stack=nowhere, region=eu-central-1)"
     )
 
