@@ -1,8 +1,9 @@
 """How many runners a pool launches or drains now: its backlog against booting and idle ones."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from fleet.holds import Hold
 from fleet.model import Job, JobKey, Limits, Runner, RunnerState, ScalePlan, Snapshot
@@ -129,35 +130,47 @@ def _allowed_by_holds(snapshot: Snapshot, uncovered: tuple[Job, ...], warm: int)
     due = sorted(
         (hold for hold in active if hold.ask_at <= snapshot.at), key=lambda hold: hold.ask_at
     )
-    to_ask = {hold.scope for hold in due[:PROBES_AT_MOST]}
-    waits: list[int] = []
-
-    def blocking(project_id: int | None) -> Hold | None:
-        concerning = [hold for hold in active if hold.concerns(snapshot.pool, project_id)]
-        block = next((hold for hold in concerning if hold.scope not in to_ask), None)
-        if block is None:
-            to_ask.difference_update(hold.scope for hold in concerning)
-        elif (
-            block.ask_at > snapshot.at and (wait := asks_again_in_s(block, snapshot.at)) is not None
-        ):
-            waits.append(wait)
-        return block
-
+    unasked = {hold.scope for hold in due[:PROBES_AT_MOST]}  # whose probe is still to be made
     go: list[Job] = []
-    held: dict[JobKey, Reason] = {}
+    held_by: dict[JobKey, Hold] = {}
     for job in uncovered:
-        hold = blocking(job.project_id)
+        concerning = _concerning(active, snapshot, job.project_id)
+        hold = _hold_on(concerning, unasked)
         if hold is None:
             go.append(job)
+            unasked -= {each.scope for each in concerning}
         else:
-            held[job.key] = hold.reason
-    is_general = any(hold.concerns(snapshot.pool, None) for hold in active)
-    blocked = blocking(None) if warm else None
-    if is_general:
-        warm = 0 if blocked else min(warm, 1)
-    why = next(iter(held.values()), blocked.reason if blocked else None)
-    ask_in_s = min(waits, default=None)
-    return _Allowed(go=tuple(go), warm=warm, held=held, why=why, ask_in_s=ask_in_s)
+            held_by[job.key] = hold
+    general = _concerning(active, snapshot, None)
+    warm_held_by = _hold_on(general, unasked) if warm else None
+    if general:
+        warm = 0 if warm_held_by else min(warm, 1)
+    holds = [*held_by.values(), *([warm_held_by] if warm_held_by else [])]
+    return _Allowed(
+        go=tuple(go),
+        warm=warm,
+        held={key: hold.reason for key, hold in held_by.items()},
+        why=holds[0].reason if holds else None,
+        ask_in_s=_ask_in_s(holds, snapshot.at),
+    )
+
+
+def _concerning(active: Iterable[Hold], snapshot: Snapshot, project_id: int | None) -> list[Hold]:
+    """The holds that concern a launch of the pool for a project."""
+    return [hold for hold in active if hold.concerns(snapshot.pool, project_id)]
+
+
+def _hold_on(
+    concerning: Iterable[Hold], unasked: Container[tuple[str | None, int | None]]
+) -> Hold | None:
+    """The hold that a launch has to wait for; None where it may go, as a probe or without one."""
+    return next((hold for hold in concerning if hold.scope not in unasked), None)
+
+
+def _ask_in_s(holds: Iterable[Hold], at: datetime) -> int | None:
+    """In how many seconds the first short hold may be probed."""
+    waits = [asks_again_in_s(hold, at) for hold in holds if hold.ask_at > at]
+    return min((wait for wait in waits if wait is not None), default=None)
 
 
 def _within_budget(allowed: _Allowed, over: Sequence[JobKey]) -> _Allowed:
