@@ -44,18 +44,18 @@ NO_CODE = "NoCode"  # CloudWatch takes no empty dimension
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchOutcome:
-    """What launches led to."""
+class LaunchTally:
+    """What launches led to, added up."""
 
     machines: int = 0
     equip_in_s: int | None = None  # when to try again for machines without a credential
     held: int = 0  # launches that GitLab gave no credential for
     held_jobs: Mapping[JobKey, Reason] = field(default_factory=dict)
 
-    def __add__(self, other: "LaunchOutcome") -> "LaunchOutcome":
-        """The outcome of both."""
+    def __add__(self, other: "LaunchTally") -> "LaunchTally":
+        """Both together."""
         waits = [wait for wait in (self.equip_in_s, other.equip_in_s) if wait is not None]
-        return LaunchOutcome(
+        return LaunchTally(
             machines=self.machines + other.machines,
             equip_in_s=max(waits, default=None),
             held=self.held + other.held,
@@ -65,9 +65,9 @@ class LaunchOutcome:
 
 def launch(
     world: World, pool: PoolConfig, row: PoolRow, plan: ScalePlan, holds: Sequence[Hold] = ()
-) -> LaunchOutcome:
+) -> LaunchTally:
     """Carry out the launches of a plan."""
-    outcome = LaunchOutcome()
+    tally = LaunchTally()
     version = row.version
     capacity_pools = world.backend(pool).capacity_pools(pool)
     general: Hold | None = None
@@ -77,7 +77,7 @@ def launch(
             break  # the batches before took all that the capacity pools had
         wanted = _requested(world, pool, batch)
         ready = Ready(hold=general) if general else prepare(world, pool, row, wanted, holds)
-        outcome += _held(wanted, ready, world.clock())
+        tally += _held(wanted, ready, world.clock())
         general = ready.hold if ready.hold and ready.hold.project_id is None else None
         if not ready.runners:
             continue
@@ -88,9 +88,9 @@ def launch(
             break  # another round reserved since this one observed: it must observe again
         ready = replace(ready, runners=reserved)
         order = _order(pool, batch, reserved, capacity_pools_for(batch, try_in))
-        order_outcome, row = _launch(world, pool, row, ready, order)
-        outcome += order_outcome
-    return outcome
+        order_tally, row = _launch(world, pool, row, ready, order)
+        tally += order_tally
+    return tally
 
 
 def _is_per_project(world: World) -> bool:
@@ -99,14 +99,14 @@ def _is_per_project(world: World) -> bool:
     return owner.kind == "project" and owner.id is None
 
 
-def _held(wanted: Iterable[Runner], ready: Ready, at: datetime) -> LaunchOutcome:
-    """The outcome for the runners that GitLab gives no credential."""
+def _held(wanted: Iterable[Runner], ready: Ready, at: datetime) -> LaunchTally:
+    """The tally for the runners that GitLab gives no credential."""
     if ready.hold is None:
-        return LaunchOutcome()
+        return LaunchTally()
     allowed = {runner.id for runner in ready.runners}
     held = [runner for runner in wanted if runner.id not in allowed]
     jobs = [runner.for_job for runner in held if runner.for_job is not None]
-    return LaunchOutcome(
+    return LaunchTally(
         held=len(held),
         held_jobs=dict.fromkeys(jobs, ready.hold.reason),
         equip_in_s=asks_again_in_s(ready.hold, at),
@@ -160,10 +160,10 @@ def _launch(
     row: PoolRow,
     ready: Ready,
     order: LaunchOrder,
-) -> tuple[LaunchOutcome, PoolRow]:
+) -> tuple[LaunchTally, PoolRow]:
     """Send one order for all of these runners, and close those without a machine.
 
-    The outcome, and the pool's row with what the order taught of its capacity pools.
+    The tally, and the pool's row with what the order taught of its capacity pools.
     """
     at, runners = world.clock(), ready.runners
     result = world.backend(pool).launch(pool, order)
@@ -179,7 +179,7 @@ def _launch(
             with left_to_sweep(without_job, Reason.LAUNCH_FAILED):
                 close_runner(world, end_machine(world, without_job, Reason.LAUNCH_FAILED))
     _announce(pool, order, result)
-    return LaunchOutcome(machines=len(living), equip_in_s=equip_in_s), row
+    return LaunchTally(machines=len(living), equip_in_s=equip_in_s), row
 
 
 def _place(

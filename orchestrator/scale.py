@@ -28,7 +28,7 @@ from fleet.rules.equipping import is_abandoned
 from fleet.rules.scale import decide_scale, looks_again, wants_room
 from fleet.steps import Step, StepName
 from orchestrator.credentials import SOON_S, equip
-from orchestrator.launch import LaunchOutcome, launch
+from orchestrator.launch import LaunchTally, launch
 from orchestrator.observe import Observed, Restraints, observe, observe_restraints
 from orchestrator.world import World
 
@@ -69,11 +69,11 @@ def scale(world: World) -> ScaleResult:
                 round_.again |= settle_messages(world, queue, round_.listed)
         with round_.collecting_failure(queue_failed):
             settle_dead_letters(world, queue)
-    again_in_s = SOON_S if round_.again else round_.outcome.equip_in_s
+    again_in_s = SOON_S if round_.again else round_.tally.equip_in_s
     if round_.failures and again_in_s is None:
         raise round_.failures[0]
     return ScaleResult(
-        launched=round_.outcome.machines,
+        launched=round_.tally.machines,
         drained=round_.drained,
         again_in_s=again_in_s,
         reasons=round_.reasons,
@@ -85,7 +85,7 @@ class _Round:
     """One round so far."""
 
     restraints: Restraints
-    outcome: LaunchOutcome = field(default_factory=LaunchOutcome)
+    tally: LaunchTally = field(default_factory=LaunchTally)
     drained: int = 0
     again: bool = False
     reasons: dict[str, Reason] = field(default_factory=dict)
@@ -98,18 +98,18 @@ class _Round:
         observed = end_ordered(world, observed, self.restraints.controls)
         self.listed[pool.name] = observed.listed
         plan = decide_scale(observed.snapshot, observed.limits)
-        outcome = carry_out(world, observed, plan)
+        tally = carry_out(world, observed, plan)
         note_full(world, observed, plan)
-        self.outcome += outcome
+        self.tally += tally
         self.drained += len(plan.drain) + len(plan.outdated)
         self.again |= looks_again(
             plan,
-            machines=outcome.machines,
-            held=outcome.held,
+            machines=tally.machines,
+            held=tally.held,
             was_full=observed.row.wants_room,
             was_held=observed.is_held,
         )
-        self.reasons[pool.name] = _reason(plan, outcome)
+        self.reasons[pool.name] = _reason(plan, tally)
 
     @contextmanager
     def collecting_failure(self, failed: Callable[..., PoolFailed | QueueFailed]) -> Iterator[None]:
@@ -121,7 +121,7 @@ class _Round:
             emit(failed(error=f"{type(exc).__name__}: {exc}"), level=ERROR)
 
 
-def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcome:
+def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchTally:
     """Carry out the plan of one pool."""
     pool, snapshot = observed.pool, observed.snapshot
     by_id = {runner.id: runner for runner in snapshot.runners}
@@ -130,33 +130,33 @@ def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchOutcom
     for runner_id in plan.outdated:
         world.runners.drain(by_id[runner_id], Reason.OUTDATED, at=snapshot.at)
     holds = snapshot.holds
-    outcome = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchOutcome()
-    waiting = {**plan.waiting, **outcome.held_jobs}
+    tally = launch(world, pool, observed.row, plan, holds) if plan.launches else LaunchTally()
+    waiting = {**plan.waiting, **tally.held_jobs}
     # After the launch: tens of thousands of rows take their time.
     _note_waits(world, pool, snapshot.backlog, waiting)
     bare = (runner for runner in snapshot.runners if is_abandoned(runner, snapshot.at))
-    outcome += LaunchOutcome(equip_in_s=equip(world, pool, bare, holds=holds))
-    if outcome.equip_in_s is None:
-        outcome = replace(outcome, equip_in_s=plan.ask_in_s)
+    tally += LaunchTally(equip_in_s=equip(world, pool, bare, holds=holds))
+    if tally.equip_in_s is None:
+        tally = replace(tally, equip_in_s=plan.ask_in_s)
     if snapshot.warm_hold is Reason.WARM_STOPPED and observed.limits.idle_target:
         warm = observed.row.warm
         emit(
             WarmLaunchesStopped(pool=pool.name, failures=warm.failures, why=warm.why or ""),
             level=ERROR,
         )
-    reason = _reason(plan, outcome)
+    reason = _reason(plan, tally)
     before = (observed.row.reason, observed.row.wants_room)
     is_news = before != (reason.value, wants_room(plan))
-    if outcome.machines or plan.drain or plan.outdated or is_news:
+    if tally.machines or plan.drain or plan.outdated or is_news:
         world.fleet.note_decision(pool.name, reason.value, wants_room=wants_room(plan))
         _announce(observed, plan, reason)
-    return outcome
+    return tally
 
 
-def _reason(plan: ScalePlan, outcome: LaunchOutcome) -> Reason:
+def _reason(plan: ScalePlan, tally: LaunchTally) -> Reason:
     """The plan's reason, or why it led to no machine."""
-    if outcome.held and not outcome.machines:
-        return next(iter(outcome.held_jobs.values()), Reason.GITLAB_REFUSES)
+    if tally.held and not tally.machines:
+        return next(iter(tally.held_jobs.values()), Reason.GITLAB_REFUSES)
     return plan.reason
 
 
