@@ -33,7 +33,7 @@ from operations.init import (
     read_pasted,
     token_page,
 )
-from operations.token_check import MAINTAINER, OWNER, TokenClaim, check_token
+from operations.token_check import MAINTAINER, OWNER, TokenNeed, check_token
 
 Where = Annotated[
     str | None,
@@ -134,10 +134,10 @@ def init(  # noqa: PLR0913  # a command's parameters are its options
     )
     text = first_text(file)
     config = read_config(text, name=path.name)
-    claims = (*check_token(config, gitlab, now()), *_access(gitlab, owner))
+    needs = (*check_token(config, gitlab, now()), *_access(gitlab, owner))
     path.write_text(text)
     say(f"wrote {path}: {_described(pools)}")
-    _show_claims(claims, address)
+    _show_needs(needs, address)
     say("next:")
     if is_new:
         say(f"  export {token_env}=...   # the token, for the commands of this shell")
@@ -161,11 +161,11 @@ def _account(
     return pools, tuple(options)
 
 
-def _show_claims(claims: tuple[TokenClaim, ...], address: Address) -> None:
+def _show_needs(needs: tuple[TokenNeed, ...], address: Address) -> None:
     say("GitLab says of the token:")
-    for claim in claims:
-        say(f"  {MARKS[claim.holds]:4} {claim.claim}")
-    if any(claim.holds is False for claim in claims):
+    for need in needs:
+        say(f"  {MARKS[need.is_met]:4} {need.need}")
+    if any(need.is_met is False for need in needs):
         say(f"make a token that may do all of it: {token_page(address.url)}", err=True)
         raise typer.Exit(1)
 
@@ -233,14 +233,14 @@ def _vpc(world: InitWorld, given: str | None) -> str:
     return str(typer.prompt(question, default="", show_default=False)).strip()
 
 
-def _access(gitlab: GitLab, owner: GitLabOwner) -> Iterator[TokenClaim]:
+def _access(gitlab: GitLab, owner: GitLabOwner) -> Iterator[TokenNeed]:
     """Whether the token's user may register webhooks and make runners there."""
     if owner.kind == "group":
-        claim, holds = "owner", gitlab.has_group(owner.id, role=OWNER)
+        role, has_role = "owner", gitlab.has_group(owner.id, role=OWNER)
     else:
-        claim, holds = "maintainer", gitlab.role_in_project(owner.id) >= MAINTAINER
-    claim = f"its user is {claim} of {owner.kind} {owner.path}, or an administrator"
-    yield TokenClaim(claim=claim, holds=holds or _is_administrator(gitlab))
+        role, has_role = "maintainer", gitlab.role_in_project(owner.id) >= MAINTAINER
+    need = f"its user is {role} of {owner.kind} {owner.path}, or an administrator"
+    yield TokenNeed(need=need, is_met=has_role or _is_administrator(gitlab))
 
 
 def _is_administrator(gitlab: GitLab) -> bool:

@@ -77,14 +77,14 @@ def _show(inspected: TokenSet, *, as_json: bool) -> None:
         say_json(_json_of(inspected), indent=2)
         return
     say(f"GitLab says of the token{f' of {inspected.user}' if inspected.user else ''}:")
-    for claim in inspected.claims:
-        say(f"  {MARKS[claim.holds]:4} {claim.claim}")
+    for need in inspected.needs:
+        say(f"  {MARKS[need.is_met]:4} {need.need}")
 
 
 def _json_of(inspected: TokenSet) -> dict[str, Any]:
     return {
         "user": inspected.user or None,
-        "claims": [{"claim": claim.claim, "holds": claim.holds} for claim in inspected.claims],
+        "claims": [{"claim": need.need, "holds": need.is_met} for need in inspected.needs],
         "is_good": inspected.is_good,
         "is_stored": inspected.is_stored,
         "is_change": inspected.is_change,

@@ -18,7 +18,7 @@ from fleet.words import counted
 from operations.clock import now
 from operations.fleet_handle import Deployed
 from operations.gitlab_access import connect, token_in, way_to
-from operations.token_check import TokenClaim, check_token
+from operations.token_check import TokenNeed, check_token
 
 Live = Annotated[
     bool, typer.Option("--live", help="Ask GitLab whether the fleet's token may do what it needs.")
@@ -49,9 +49,9 @@ def validate(
             raise typer.Exit(1) from error
         raise
     if as_json:
-        findings = _ask(ctx, config, path, token_env) if live else ()
-        _say_json(str(path), config, (), findings)
-        if any(finding.holds is False for finding in findings):
+        needs = _ask(ctx, config, path, token_env) if live else ()
+        _say_json(str(path), config, (), needs)
+        if any(need.is_met is False for need in needs):
             raise typer.Exit(1)
         return
     for warning in config.warnings:
@@ -67,7 +67,7 @@ def validate(
 
 def _ask(
     ctx: typer.Context, config: FleetConfig, path: Path, token_env: str
-) -> tuple[TokenClaim, ...]:
+) -> tuple[TokenNeed, ...]:
     """What GitLab says of the token of the environment."""
     known = ctx.obj if isinstance(ctx.obj, Deployed) else None
     open_gitlab = known.connect if known else connect
@@ -79,7 +79,7 @@ def _say_json(
     path: str,
     config: FleetConfig | None,
     problems: tuple[str, ...],
-    findings: tuple[TokenClaim, ...],
+    needs: tuple[TokenNeed, ...],
 ) -> None:
     say_json(
         {
@@ -88,7 +88,7 @@ def _say_json(
             "pools": [pool.name for pool in config.pools] if config else [],
             "problems": problems,
             "warnings": [str(warning) for warning in config.warnings] if config else [],
-            "claims": [{"claim": finding.claim, "holds": finding.holds} for finding in findings],
+            "claims": [{"claim": need.need, "holds": need.is_met} for need in needs],
         },
         indent=2,
     )
@@ -133,9 +133,9 @@ def _count(config: FleetConfig) -> str:
     return f"{counted(len(config.pools), 'pool')} ({names})"
 
 
-def _show(findings: tuple[TokenClaim, ...]) -> None:
+def _show(needs: tuple[TokenNeed, ...]) -> None:
     say("GitLab says:")
-    for finding in findings:
-        say(f"  {MARKS[finding.holds]:4} {finding.claim}")
-    if any(finding.holds is False for finding in findings):
+    for need in needs:
+        say(f"  {MARKS[need.is_met]:4} {need.need}")
+    if any(need.is_met is False for need in needs):
         raise typer.Exit(1)

@@ -388,13 +388,13 @@ def _gitlab(config: FleetConfig, gitlab: GitLab) -> Iterator[Checked]:
 
 def _token(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[Checked]:
     todo = "give it one that may: `runner-fleet token set`"
-    for claim in check_token(config, gitlab, at):
-        if claim.holds:
-            yield _ok("GitLab token", claim.claim)
-        elif claim.holds is None:
-            yield _warned("GitLab token", f"GitLab does not show whether {claim.claim}", "")
+    for need in check_token(config, gitlab, at):
+        if need.is_met:
+            yield _ok("GitLab token", need.need)
+        elif need.is_met is None:
+            yield _warned("GitLab token", f"GitLab does not show whether {need.need}", "")
         else:
-            yield _failed("GitLab token", f"not so: {claim.claim}", todo)
+            yield _failed("GitLab token", f"not so: {need.need}", todo)
 
 
 def _records(deployed: Deployed, config: FleetConfig, gitlab: GitLab) -> Iterator[Checked]:

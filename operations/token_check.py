@@ -17,34 +17,34 @@ ALL = "api"  # this scope includes every other that we need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TokenClaim:
-    """A claim that must hold. `holds` is None where GitLab does not show it."""
+class TokenNeed:
+    """What the fleet needs of a token. `is_met` is None where GitLab does not show it."""
 
-    claim: str
-    holds: bool | None
+    need: str
+    is_met: bool | None
 
 
-def check_token(config: FleetConfig, gitlab: GitLab, at: datetime) -> tuple[TokenClaim, ...]:
-    """Every claim about the token, its user and the places that the configuration names.
+def check_token(config: FleetConfig, gitlab: GitLab, at: datetime) -> tuple[TokenNeed, ...]:
+    """What the fleet needs of the token, its user and the places that the configuration names.
 
     Raises `Transient` when GitLab does not answer, and `Refused` when it does not know the token.
     """
-    return tuple(_claims(config, gitlab, at))
+    return tuple(_needs(config, gitlab, at))
 
 
-def _claims(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[TokenClaim]:
+def _needs(config: FleetConfig, gitlab: GitLab, at: datetime) -> Iterator[TokenNeed]:
     token = gitlab.own_token()
     until = f", valid until {token.expires_at}" if token.expires_at else ", does not expire"
-    yield TokenClaim(claim=f"the token is active{until}", holds=token.active)
+    yield TokenNeed(need=f"the token is active{until}", is_met=token.active)
     if ends_soon(token.expires_at, at):
-        claim = f"it is valid for two weeks more: {DO_RENEW}"
-        yield TokenClaim(claim=claim, holds=None)  # it works still
-    for need in config.needs_token_scopes():
-        claim = f"it has the scope {need.scope}: {need.why}"
-        lacking = None if need.is_optional else False
-        yield TokenClaim(claim=claim, holds=_has(token, need.scope) or lacking)
+        need = f"it is valid for two weeks more: {DO_RENEW}"
+        yield TokenNeed(need=need, is_met=None)  # it works still
+    for scope in config.needs_token_scopes():
+        need = f"it has the scope {scope.scope}: {scope.why}"
+        lacking = None if scope.is_optional else False
+        yield TokenNeed(need=need, is_met=_has(token, scope.scope) or lacking)
     if not _has(token, "read_api"):
-        yield TokenClaim(claim="its user has the role that making runners needs", holds=None)
+        yield TokenNeed(need="its user has the role that making runners needs", is_met=None)
         return
     yield _owner(config.gitlab.runners_in, gitlab)
     for project in config.gitlab.watch.projects:
@@ -57,26 +57,26 @@ def _has(token: GitLabToken, scope: str) -> bool:
     return scope in token.scopes or ALL in token.scopes
 
 
-def _owner(where: RunnersIn, gitlab: GitLab) -> TokenClaim:
+def _owner(where: RunnersIn, gitlab: GitLab) -> TokenNeed:
     """Whether its user may make runners where the configuration wants them."""
     if where.kind == "instance":
-        return TokenClaim(claim="its user is an administrator", holds=gitlab.is_administrator())
+        return TokenNeed(need="its user is an administrator", is_met=gitlab.is_administrator())
     if where.id is None:
-        claim = "its user is maintainer of every project whose jobs the fleet runs"
-        return TokenClaim(claim=claim, holds=None)
+        need = "its user is maintainer of every project whose jobs the fleet runs"
+        return TokenNeed(need=need, is_met=None)
     if where.kind == "group":
-        claim = f"its user is owner of group {where.id}"
-        return TokenClaim(claim=claim, holds=gitlab.has_group(where.id, role=OWNER))
-    claim = f"its user is maintainer of project {where.id}"
+        need = f"its user is owner of group {where.id}"
+        return TokenNeed(need=need, is_met=gitlab.has_group(where.id, role=OWNER))
+    need = f"its user is maintainer of project {where.id}"
     try:
-        return TokenClaim(claim=claim, holds=gitlab.role_in_project(where.id) >= MAINTAINER)
+        return TokenNeed(need=need, is_met=gitlab.role_in_project(where.id) >= MAINTAINER)
     except Refused:
-        return TokenClaim(claim=claim, holds=False)
+        return TokenNeed(need=need, is_met=False)
 
 
-def _is_there(claim: str, look: Callable[[str], object], name: str) -> TokenClaim:
+def _is_there(need: str, look: Callable[[str], object], name: str) -> TokenNeed:
     try:
         look(name)
     except Refused:
-        return TokenClaim(claim=claim, holds=False)
-    return TokenClaim(claim=claim, holds=True)
+        return TokenNeed(need=need, is_met=False)
+    return TokenNeed(need=need, is_met=True)

@@ -7,7 +7,7 @@ from adapters.gitlab.client import GitLab
 from fleet.config.reading import FleetConfig
 from fleet.errors import Refused
 from operations.fleet_handle import Deployed, read_applied, way_of
-from operations.token_check import TokenClaim, check_token
+from operations.token_check import TokenNeed, check_token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,24 +15,24 @@ class TokenSet:
     """What GitLab says of a token, and what was done with it."""
 
     user: str  # of the token in GitLab; empty where GitLab does not say
-    claims: tuple[TokenClaim, ...]
+    needs: tuple[TokenNeed, ...]
     is_stored: bool = False  # it is the fleet's token now
     is_change: bool = False  # it was another before
 
     @property
     def is_good(self) -> bool:
-        """Whether no claim is false."""
-        return all(claim.holds is not False for claim in self.claims)
+        """Whether no need is known to be unmet."""
+        return all(need.is_met is not False for need in self.needs)
 
 
 def inspect_token(deployed: Deployed, token: str) -> TokenSet:
     """What GitLab says of a token. Raises `Refused` where it does not know it."""
     config, gitlab = _gitlab(deployed, token)
-    claims = check_token(config, gitlab, deployed.clock())
+    needs = check_token(config, gitlab, deployed.clock())
     user = ""
     with suppress(Refused):
         user = gitlab.user_name()
-    return TokenSet(user=user, claims=claims)
+    return TokenSet(user=user, needs=needs)
 
 
 def set_token(deployed: Deployed, token: str) -> TokenSet:
@@ -49,9 +49,7 @@ def set_token(deployed: Deployed, token: str) -> TokenSet:
     for trouble in fleet.troubles():
         fleet.drop_trouble(trouble.kind)
     fleet.drop_holds()
-    return TokenSet(
-        user=inspected.user, claims=inspected.claims, is_stored=True, is_change=is_change
-    )
+    return TokenSet(user=inspected.user, needs=inspected.needs, is_stored=True, is_change=is_change)
 
 
 def store_token(deployed: Deployed, token: str) -> bool:

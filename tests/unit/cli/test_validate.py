@@ -151,7 +151,7 @@ def test_each_claim_holds_or_does_not_or_cannot_be_seen(
     where: str, accounts: FakeAccounts, claim: str, holds: bool | None
 ) -> None:
     config = read_config(FLEET.replace("group:42", where).replace("idle", "# idle"))
-    answers = [check.holds for check in check_token(config, accounts, AT) if claim in check.claim]
+    answers = [need.is_met for need in check_token(config, accounts, AT) if claim in need.need]
     assert answers == [holds]
 
 
