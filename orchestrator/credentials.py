@@ -156,7 +156,7 @@ class _Equipping:
         """One credential; on failure the row lets any later pass equip it."""
         hold = None if runner.id in self.tokens else self._held_by(runner)
         if hold is not None:
-            _leave_bare(self.world, runner)
+            _note_left_bare(self.world, runner)
             self._wait(asks_again_in_s(hold, self.world.clock()))
             return
         try:
@@ -195,16 +195,16 @@ class _Equipping:
 
     def _fails(self, runner: Runner, failure: FleetError) -> None:
         _log_failure(runner, failure)
-        _leave_bare(self.world, runner)
+        _note_left_bare(self.world, runner)
 
     def _wait(self, wait_s: int | None) -> None:
         if wait_s is not None:
             self.waits.append(wait_s)
 
 
-def _leave_bare(world: World, runner: Runner) -> None:
+def _note_left_bare(world: World, runner: Runner) -> None:
     if not runner.left_bare:
-        world.runners.leave_bare(runner)
+        world.runners.note_left_bare(runner)
 
 
 def _remember(

@@ -196,7 +196,7 @@ def _place(
         )
         for machine in launched
     ]
-    placed = world.runners.place(placements)
+    placed = world.runners.note_placed(placements)
     unplaced = [each.machine_id for each in placements if each.runner_id not in placed]
     if unplaced:
         emit(MachinesUnplaced(pool=pool.name, machines=len(unplaced)), level=WARNING)

@@ -225,7 +225,7 @@ def _settle_machine(
     if happening is Happening.INVOCATION_FAILED and plan.wait_s is not None:
         _note_silence(world, runner, at)
     if happening is Happening.INVOCATION_FAILED and plan.close:
-        world.runners.lose_machine(runner)  # while GitLab is out, the sweep closes it
+        world.runners.note_machine_lost(runner)  # while GitLab is out, the sweep closes it
     if happening is Happening.SPOT_NOTICE and runner.job is not None:
         step = Step(at=at, name=StepName.SPOT_NOTICE, reason=Reason.SPOT_NOTICE)
         world.jobs.extend(runner.job, [step])

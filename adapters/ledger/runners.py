@@ -101,7 +101,7 @@ class RunnerRows(Rows):
             done += batch
         return tuple(done)
 
-    def place(self, placements: Sequence[Placement]) -> frozenset[str]:
+    def note_placed(self, placements: Sequence[Placement]) -> frozenset[str]:
         """Record the machines of requested runners, and the owner of each mailbox.
 
         The ids of the runners that still have a row: another call may have closed it.
@@ -137,11 +137,11 @@ class RunnerRows(Rows):
         )
         return self._table.transact([row, mail])
 
-    def leave_bare(self, runner: Runner) -> None:
+    def note_left_bare(self, runner: Runner) -> None:
         """Record that its launcher could not equip it, so that any other pass may."""
         self._mark(runner, left_bare=True)
 
-    def lose_machine(self, runner: Runner) -> None:
+    def note_machine_lost(self, runner: Runner) -> None:
         """Record that its machine ended, on a back end that shows no machines."""
         self._mark(runner, machine_lost=True)
 

@@ -45,7 +45,7 @@ class Ledger:
     def lives(self, n: int) -> Runner:
         """A runner with its machine, as the ledger has it."""
         self.reserve(named(n), version=self.version)
-        assert self.rows.place([place(n)])
+        assert self.rows.note_placed([place(n)])
         return self.find(n)
 
     def find(self, n: int) -> Runner:

@@ -188,7 +188,7 @@ class AtWork:
             mailbox=f"box-{number}",
             capacity="m7i.large/subnet-1/spot",
         )
-        self.runners.place([place])
+        self.runners.note_placed([place])
         placed = self.runners.find(runner.id)
         assert placed is not None
         return placed

@@ -80,7 +80,7 @@ class Stack:
         )
         assert self.runners.reserve([runner], ceiling=9, version=0)
         place = Placement(runner_id=runner.id, machine_id="m", mailbox="box", capacity="lambda")
-        self.runners.place([place])
+        self.runners.note_placed([place])
         return runner
 
 

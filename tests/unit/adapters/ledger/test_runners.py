@@ -81,7 +81,7 @@ def test_each_pool_counts_for_itself(ledger: Ledger) -> None:
 def test_a_machine_is_seen_on_its_runner_and_by_its_mailbox(ledger: Ledger) -> None:
     ledger.reserve(named(1))
     for _ in range(2):
-        assert ledger.rows.place([place(1)]) == {named(1).id}
+        assert ledger.rows.note_placed([place(1)]) == {named(1).id}
     (runner,) = ledger.rows.live("docker")
     assert runner.state is RunnerState.IN_FLIGHT
     assert (runner.machine_id, runner.mailbox) == ("i-1", "AROA:i-1")
@@ -95,7 +95,7 @@ def test_a_runner_that_was_closed_meanwhile_gets_no_machine(count: int, ledger: 
     many = [named(n) for n in range(count)]
     ledger.rows.reserve(many, ceiling=count, version=0)
     ledger.rows.close(named(1), Reason.BOOT_DEADLINE, at=AT)
-    placed = ledger.rows.place([place(n) for n in range(count)])
+    placed = ledger.rows.note_placed([place(n) for n in range(count)])
     assert placed == {runner.id for runner in many} - {named(1).id}
     assert {runner.machine_id for runner in ledger.rows.live("docker")} == {
         f"i-{n}" for n in range(count) if n != 1
@@ -118,7 +118,7 @@ def test_a_runner_that_is_gone_changes_no_more(ledger: Ledger) -> None:
     ledger.rows.close(runner, Reason.EXPIRED, at=AT)
     assert not ledger.rows.equip(runner, CREDENTIAL)
     ledger.rows.drain(runner, Reason.SURPLUS, at=LATER)
-    ledger.rows.leave_bare(runner)
+    ledger.rows.note_left_bare(runner)
     ledger.rows.record_taken(runner, key(7), 3, at=LATER)
     assert ledger.mail(1) == set()
     assert ledger.rows.find(runner.id) is None
@@ -135,7 +135,7 @@ def test_a_runner_without_a_machine_has_no_mailbox(ledger: Ledger) -> None:
 
 def test_a_runner_that_could_not_be_equipped_is_marked(ledger: Ledger) -> None:
     runner = ledger.lives(1)
-    ledger.rows.leave_bare(runner)
+    ledger.rows.note_left_bare(runner)
     assert (ledger.find(1).left_bare, ledger.find(1).equipped) == (True, False)
     assert ledger.rows.equip(runner, CREDENTIAL), "any later tick may do it"
     assert ledger.find(1).gitlab_runner_id is None, "a pool's shared record is not its own"
@@ -157,7 +157,7 @@ def test_many_are_written_in_as_few_transactions_as_dynamodb_allows() -> None:
     table = Watched()
     rows = runner_rows(table, INSTANCE)
     rows.reserve([named(n) for n in range(198)], ceiling=200, version=0)
-    rows.place([place(n) for n in range(100)])
+    rows.note_placed([place(n) for n in range(100)])
     assert table.sizes == [100, 100] * 2
 
 
