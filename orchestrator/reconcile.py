@@ -26,7 +26,7 @@ from orchestrator.job_runner import runner_of
 from orchestrator.measure import measure
 from orchestrator.pool_tokens import show_presence
 from orchestrator.retry import finish_retries
-from orchestrator.route import Lead, fits_a_pool, reroute_lead, route, send_demands
+from orchestrator.route import RouteCause, fits_a_pool, reroute_cause, route, send_demands
 from orchestrator.watched_projects import refresh_watched
 from orchestrator.world import World
 
@@ -176,14 +176,14 @@ def _correct(world: World, project: Watched, pass_: _Pass) -> int:
     rows |= world.jobs.jobs(key for key, row in rows.items() if row.given_up and key in listed)
     fix = decide_reconcile(listed, rows, at=at, applied=world.applied)
     step = Step(at=at, name=StepName.RECONCILE_FOUND, reason=Reason.WEBHOOK_LOST)
-    lost = Lead(steps=(step,), path=project.path)
-    leads = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
-    leads |= {
+    lost = RouteCause(steps=(step,), path=project.path)
+    causes = dict.fromkeys(fix.route, lost) | _misplaced(world, listed, rows)
+    causes |= {
         key: _despite(project, rows[key], at=at)
         for key in fix.route
         if key in rows and is_contradicted(rows[key], at)
     }
-    routed = {key: route(world, listed[key], key, lead) for key, lead in leads.items()}
+    routed = {key: route(world, listed[key], key, cause) for key, cause in causes.items()}
     renewed = renew(world, [rows[key] for key in fix.renew])
     demands = renewed + [each.demand for each in routed.values() if each.demand is not None]
     pass_.demands.extend(demands)
@@ -196,23 +196,23 @@ def _correct(world: World, project: Watched, pass_: _Pass) -> int:
     return sum(routed[key].is_recorded for key in fix.route)
 
 
-def _despite(project: Watched, row: Job, *, at: datetime) -> Lead:
+def _despite(project: Watched, row: Job, *, at: datetime) -> RouteCause:
     """Why a job is routed that its row shows as taken or over: events alone said so."""
     step = Step(at=at, name=StepName.RECONCILE_FOUND, reason=Reason.STILL_PENDING)
-    return Lead(steps=(step,), path=project.path, despite=row)
+    return RouteCause(steps=(step,), path=project.path, despite=row)
 
 
 def _misplaced(
     world: World, listed: Mapping[JobKey, GitLabJob], rows: Mapping[JobKey, Job]
-) -> dict[JobKey, Lead]:
+) -> dict[JobKey, RouteCause]:
     """Jobs that wait where the configuration in force does not want them."""
     waiting = {key: rows[key] for key in listed if key in rows}
-    leads = {
-        key: reroute_lead(world, listed[key], job)
+    causes = {
+        key: reroute_cause(world, listed[key], job)
         for key, job in waiting.items()
         if job.status is JobStatus.PENDING
     }
-    return {key: lead for key, lead in leads.items() if lead is not None}
+    return {key: cause for key, cause in causes.items() if cause is not None}
 
 
 def _look_up_unseen(world: World, pass_: _Pass) -> int:

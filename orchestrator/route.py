@@ -64,7 +64,7 @@ class RoutedTogether:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
+class RouteCause:
     """Why a job is routed now: steps for its history, and facts that GitLab's answer lacks."""
 
     steps: tuple[Step, ...] = ()
@@ -111,7 +111,7 @@ def route_event(world: World, event: JobEvent) -> RouteResult:
     # Before the job itself: should this fail, the next try still finds it unrouted.
     listed = _route_its_pipeline(world, event) if reading is Reading.MINE else None
     shown = listed or world.gitlab.job(event.project_id, event.job_id)
-    routed = route(world, shown, key, Lead(steps=steps, path=event.project_path))
+    routed = route(world, shown, key, RouteCause(steps=steps, path=event.project_path))
     if facts:
         world.jobs.extend(key, [], **facts)
     if routed.demand is not None:
@@ -134,7 +134,7 @@ def _route_its_pipeline(world: World, event: JobEvent) -> GitLabJob | None:
             event.project_id, event.pipeline_id, at_most=PIPELINE_AT_MOST
         )
         others = [job for job in listed if job.id != event.job_id]
-        together = route_together(world, others, Lead(steps=(step,), path=event.project_path))
+        together = route_together(world, others, RouteCause(steps=(step,), path=event.project_path))
         send_demands(world, together.demands)
         is_read, waits = True, together.waits
     finally:
@@ -146,7 +146,7 @@ def _owes_wake(world: World, event: JobEvent) -> bool:
     return world.fleet.owes_wake(world.instance, event.pipeline_id, at=world.clock())
 
 
-def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Routed:
+def route(world: World, shown: GitLabJob | None, key: JobKey, cause: RouteCause) -> Routed:
     """Decide and record where a job goes.
 
     `shown`: the job as GitLab shows it; None where GitLab has no such job.
@@ -157,15 +157,15 @@ def route(world: World, shown: GitLabJob | None, key: JobKey, lead: Lead) -> Rou
     plan = decide(pending)
     if shown is None or not plan.is_job_waiting:
         return Routed(plan=plan)
-    job = _job(world, shown, key, plan, lead)
-    steps = [*lead.steps, *_steps(plan, at)]
-    if not world.jobs.route(job, steps, at=at, instead_of=lead.instead_of, despite=lead.despite):
+    job = _job(world, shown, key, plan, cause)
+    steps = [*cause.steps, *_steps(plan, at)]
+    if not world.jobs.route(job, steps, at=at, instead_of=cause.instead_of, despite=cause.despite):
         return Routed(plan=RoutePlan(pool=None, reason=Reason.STALE_EVENT))
     _announce(job, at=at)
     return Routed(plan=plan, demand=_demand(job), is_recorded=True)
 
 
-def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> RoutedTogether:
+def route_together(world: World, shown: Sequence[GitLabJob], cause: RouteCause) -> RoutedTogether:
     """Decide and record where many jobs of one project go that the ledger does not know yet.
 
     The demands are only for the jobs that this call routed.
@@ -187,8 +187,8 @@ def route_together(world: World, shown: Sequence[GitLabJob], lead: Lead) -> Rout
             continue  # its own event asks again
         plan = decide(pending)
         if plan.is_job_waiting:
-            jobs.append(_job(world, job, key, plan, lead))
-            steps[key] = [*lead.steps, *_steps(plan, at)]
+            jobs.append(_job(world, job, key, plan, cause))
+            steps[key] = [*cause.steps, *_steps(plan, at)]
     routed = world.jobs.route_all(jobs, steps, at=at)
     for row in routed:
         _announce(row, at=at)
@@ -207,7 +207,7 @@ def send_demands(world: World, demands: Iterable[Demand]) -> None:
         world.queues[backend].send(batch)
 
 
-def reroute_lead(world: World, shown: GitLabJob, row: Job) -> Lead | None:
+def reroute_cause(world: World, shown: GitLabJob, row: Job) -> RouteCause | None:
     """Why a routed job is routed again; None where the configuration in force leaves it there.
 
     A job that no pool may take leaves its pool, too. Otherwise it waits there for ever, and a
@@ -223,7 +223,7 @@ def reroute_lead(world: World, shown: GitLabJob, row: Job) -> Lead | None:
         return None
     left = Step(at=world.clock(), name=StepName.LEFT_POOL, reason=reason, pool=row.pool)
     steps = (left,) if row.pool is not None else ()
-    return Lead(steps=steps, path=row.project_path, instead_of=row.pool)
+    return RouteCause(steps=steps, path=row.project_path, instead_of=row.pool)
 
 
 def fits_a_pool(world: World, job: Job) -> bool:
@@ -282,11 +282,11 @@ def _announce(job: Job, *, at: datetime) -> None:
     )
 
 
-def _job(world: World, shown: GitLabJob, key: JobKey, plan: RoutePlan, lead: Lead) -> Job:
+def _job(world: World, shown: GitLabJob, key: JobKey, plan: RoutePlan, cause: RouteCause) -> Job:
     return Job(
         key=key,
         project_id=shown.project_id,
-        project_path=shown.project_path(world.config.gitlab.url) or lead.path,
+        project_path=shown.project_path(world.config.gitlab.url) or cause.path,
         name=shown.name,
         tags=shown.tags,
         status=JobStatus.PENDING,

@@ -13,7 +13,7 @@ from adapters.ledger.table import Table
 from fleet.errors import FleetError, Refused, Transient
 from fleet.model import Job, JobKey, JobStatus
 from fleet.reasons import Reason
-from orchestrator.route import Lead, RouteResult, route, route_together
+from orchestrator.route import RouteCause, RouteResult, route, route_together
 from tests.unit.orchestrator.scene import AT, FLEET, INSTANCE, PROJECT, Scene, key
 
 SMALL = '\n[pools.small]\nbackend = "tests"\ntags = ["docker"]\nceiling = 1\noverflow = "docker"\n'
@@ -50,7 +50,7 @@ def test_the_same_delivery_twice_sends_one_demand() -> None:
 def test_of_two_that_decide_at_once_the_first_to_write_sends_the_demand() -> None:
     scene = Scene()
     job = scene.push(1)
-    first, second = (route(scene.world, job, key(1), Lead()) for _ in range(2))
+    first, second = (route(scene.world, job, key(1), RouteCause()) for _ in range(2))
     assert first.demand is not None
     assert (second.demand, second.plan.reason) == (None, Reason.STALE_EVENT)
     assert scene.steps(1) == ["routed", "demand_sent"]
@@ -181,10 +181,10 @@ class TestPipeline:
         scene = Scene()
         pushed = [scene.push(job_id) for job_id in job_ids]
         jobs = JobsRoutedMeanwhile(
-            scene.table, lambda: route(scene.world, pushed[0], key(1), Lead())
+            scene.table, lambda: route(scene.world, pushed[0], key(1), RouteCause())
         )
         world = replace(scene.world, jobs=jobs)
-        together = route_together(world, pushed, Lead())
+        together = route_together(world, pushed, RouteCause())
         assert together.waits
         assert [demand.job for demand in together.demands] == [key(n) for n in job_ids[1:]]
         assert scene.steps(1).count("routed") == 1
