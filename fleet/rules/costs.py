@@ -128,17 +128,17 @@ def total_nano(runs: Iterable[PastRun]) -> int:
 
 
 def parts_of(run: PastRun) -> tuple[int, int, int]:
-    """The price of a job's machine while it booted, idled (before and after) and ran; exact."""
-    whole = run.usd_nano or 0
-    boot = seconds_between(run.launched_at, run.called_home_at or run.taken_at) or 0.0
-    before = seconds_between(run.called_home_at or run.taken_at, run.taken_at) or 0.0
-    ran = run.ran_s or 0.0
-    after = seconds_between(run.finished_at, run.ended_at) or 0.0
-    if not boot + before + ran + after:
-        return 0, 0, whole
-    thousandths = [round(each * 1000) for each in (boot, before + after, ran)]
-    booting, idling, running = split(whole, thousandths)
-    return booting, idling, running
+    """The price in nano-USD of a job's machine while it booted, idled (before, after) and ran."""
+    whole_nano = run.usd_nano or 0
+    boot_s = seconds_between(run.launched_at, run.called_home_at or run.taken_at) or 0.0
+    before_s = seconds_between(run.called_home_at or run.taken_at, run.taken_at) or 0.0
+    ran_s = run.ran_s or 0.0
+    after_s = seconds_between(run.finished_at, run.ended_at) or 0.0
+    if not boot_s + before_s + ran_s + after_s:
+        return 0, 0, whole_nano
+    milliseconds = [round(each_s * 1000) for each_s in (boot_s, before_s + after_s, ran_s)]
+    boot_nano, idle_nano, run_nano = split(whole_nano, milliseconds)
+    return boot_nano, idle_nano, run_nano
 
 
 def _name(cost: JobCost, by: By) -> str:
@@ -162,7 +162,7 @@ def _count_jobless(runs: Iterable[PastRun]) -> dict[str, int]:
 def _line(name: str, costs: Sequence[JobCost], jobless: int) -> CostLine:
     runs = [cost.run for cost in costs if cost.run is not None]
     parts = [parts_of(run) for run in runs]
-    boot, idle, ran = (sum(part[index] for part in parts) for index in range(3))
+    boot_nano, idle_nano, run_nano = (sum(part[index] for part in parts) for index in range(3))
     return CostLine(
         name=name,
         jobs=len(runs),
@@ -170,9 +170,9 @@ def _line(name: str, costs: Sequence[JobCost], jobless: int) -> CostLine:
         usd=sum(cost.nano for cost in costs) * NANO,
         own_usd=sum(cost.own_nano for cost in costs) * NANO,
         shared_usd=sum(cost.shared_nano for cost in costs) * NANO,
-        boot_usd=boot * NANO,
-        idle_usd=idle * NANO,
-        run_usd=ran * NANO,
+        boot_usd=boot_nano * NANO,
+        idle_usd=idle_nano * NANO,
+        run_usd=run_nano * NANO,
         ran_s=sum(run.ran_s or 0.0 for run in runs),
         unpriced=sum(not cost.is_priced for cost in costs),
     )
