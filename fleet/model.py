@@ -240,9 +240,9 @@ class Snapshot(HasUtcTimes):
     dry_until: datetime | None = None  # no capacity pool may be asked before
     refused: str | None = None  # AWS refuses the configuration, in its words
     holds: tuple[Hold, ...] = ()  # active ones, and those lifted lately
-    stopped: Reason | None = None  # paused by a person, or the pool's budget is used up
+    why_no_launch: Reason | None = None  # paused by a person, or the pool's budget is used up
     over_budget: frozenset[int] = frozenset()  # projects whose budget is used up
-    warm_hold: Reason | None = None  # why nothing may be launched to be kept warm
+    why_no_warm: Reason | None = None  # why nothing may be launched to be kept warm
     warm_at_most: int | None = None  # unproven ones, after a warm machine failed
 
     @property

@@ -17,7 +17,7 @@ from fleet.rules.job_runner import awaits_word
 from fleet.rules.limits import limits_of, may_judge_records, refusal_in_force
 from fleet.rules.liveness import by_our_clock
 from fleet.rules.outdated import is_outdated, serves
-from fleet.rules.warm import warm_hold
+from fleet.rules.warm import why_no_warm
 from orchestrator.world import World
 
 
@@ -109,9 +109,9 @@ def observe(
             dry_until=dry,
         ),
         holds=remembered(world.fleet.holds(), pool.name, at),
-        stopped=_stopped(world, pool, restraints),
+        why_no_launch=_why_no_launch(world, pool, restraints),
         over_budget=projects_used_up(world.config, restraints.spending, backlog),
-        warm_hold=warm_hold(row.warm, attempts=pool.attempts, at=at),
+        why_no_warm=why_no_warm(row.warm, attempts=pool.attempts, at=at),
         warm_at_most=1 if row.warm.failures else None,
     )
     return Observed(
@@ -123,8 +123,8 @@ def observe(
     )
 
 
-def _stopped(world: World, pool: PoolConfig, restraints: Restraints) -> Reason | None:
-    """The reason that stops all launches of the pool."""
+def _why_no_launch(world: World, pool: PoolConfig, restraints: Restraints) -> Reason | None:
+    """Why nothing may be launched in the pool; None: it may."""
     if pause_of(restraints.controls, pool.name) is not None:
         return Reason.PAUSED
     use = pool_use(world.config, restraints.spending, pool.name)

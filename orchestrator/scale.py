@@ -138,7 +138,7 @@ def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchTally:
     tally += LaunchTally(equip_in_s=equip(world, pool, bare, holds=holds))
     if tally.equip_in_s is None:
         tally = replace(tally, equip_in_s=plan.ask_in_s)
-    if snapshot.warm_hold is Reason.WARM_STOPPED and observed.limits.idle_target:
+    if snapshot.why_no_warm is Reason.WARM_STOPPED and observed.limits.idle_target:
         warm = observed.row.warm
         emit(
             WarmLaunchesStopped(pool=pool.name, failures=warm.failures, why=warm.why or ""),

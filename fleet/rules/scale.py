@@ -54,17 +54,17 @@ def _decide(snapshot: Snapshot, limits: Limits) -> ScalePlan:
     drain = _drain(snapshot, limits, spare=need.spare)
     if drain:
         return ScalePlan(reason=Reason.SURPLUS, drain=drain, waiting=reasons)
-    if snapshot.stopped is not None and not need.covered:
-        return ScalePlan(reason=snapshot.stopped, waiting=reasons)
+    if snapshot.why_no_launch is not None and not need.covered:
+        return ScalePlan(reason=snapshot.why_no_launch, waiting=reasons)
     if limits.idle_target > need.spare[None] and snapshot.warm_at_most is not None:
-        return ScalePlan(reason=snapshot.warm_hold or Reason.WARM_FAILED, waiting=reasons)
+        return ScalePlan(reason=snapshot.why_no_warm or Reason.WARM_FAILED, waiting=reasons)
     hopeless = Reason.ATTEMPTS_USED if reasons else Reason.BALANCED
     return ScalePlan(reason=Reason.COVERED if need.covered else hopeless, waiting=reasons)
 
 
 def _warm(snapshot: Snapshot, limits: Limits, need: _Need) -> int:
     """The runners that are missing to the idle target, as far as warm launches may be made."""
-    if snapshot.warm_hold is not None or snapshot.stopped is not None:
+    if snapshot.why_no_warm is not None or snapshot.why_no_launch is not None:
         return 0
     missing = max(0, limits.idle_target - need.spare[None])
     if snapshot.warm_at_most is None:
@@ -183,8 +183,8 @@ def _within_budget(allowed: _Allowed, over: Sequence[JobKey]) -> _Allowed:
 
 def _why_nothing(snapshot: Snapshot) -> Reason | None:
     """Why the pool can launch no runner at all now; None when it can."""
-    if snapshot.stopped is not None:
-        return snapshot.stopped
+    if snapshot.why_no_launch is not None:
+        return snapshot.why_no_launch
     if snapshot.refused:
         return Reason.CONFIGURATION
     if snapshot.dry_until is not None and snapshot.dry_until > snapshot.at:
@@ -220,7 +220,7 @@ def _covered_first(waiting: list[Job], runners: Iterable[Runner]) -> list[Job]:
 def _drain(snapshot: Snapshot, limits: Limits, *, spare: Counter[int | None]) -> tuple[str, ...]:
     """Spare runners that were idle, or booting, for longer than the idle time; longest first."""
     unneeded = spare.copy()
-    kept = 0 if snapshot.stopped else limits.idle_target
+    kept = 0 if snapshot.why_no_launch else limits.idle_target
     unneeded[None] = max(0, unneeded[None] - kept)
     since = {
         runner.id: runner.since

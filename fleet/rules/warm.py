@@ -55,7 +55,7 @@ class WarmMemory(HasUtcTimes):
         return self.failed_at + min(LONGEST_WAIT, FIRST_WAIT * doubled)
 
 
-def warm_hold(memory: WarmMemory, *, attempts: int, at: datetime) -> Reason | None:
+def why_no_warm(memory: WarmMemory, *, attempts: int, at: datetime) -> Reason | None:
     """Why no machine may be launched to be kept warm at `at`; None: it may."""
     if memory.stops(attempts):
         return Reason.WARM_STOPPED

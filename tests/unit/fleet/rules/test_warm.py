@@ -16,8 +16,8 @@ from fleet.rules.warm import (
     is_forgotten,
     is_news,
     is_proof,
-    warm_hold,
     why_failed,
+    why_no_warm,
 )
 from fleet.steps import Outcome, Step, StepName
 from tests.unit.fleet.facts import (
@@ -90,15 +90,15 @@ def test_a_warm_machine_that_never_could_serve_counts(
 def test_each_failure_doubles_the_wait(failures: int, wait_s: int) -> None:
     memory = WarmMemory(failures=failures, failed_at=AT)
     just_before, then = (AT + timedelta(seconds=wait_s + more) for more in (-1, 0))
-    assert warm_hold(memory, attempts=99, at=just_before) is Reason.WARM_FAILED
-    assert warm_hold(memory, attempts=99, at=then) is None
+    assert why_no_warm(memory, attempts=99, at=just_before) is Reason.WARM_FAILED
+    assert why_no_warm(memory, attempts=99, at=then) is None
 
 
 def test_after_the_pools_attempts_time_changes_nothing() -> None:
     memory = WarmMemory(failures=3, failed_at=AT)
-    assert warm_hold(memory, attempts=3, at=AT + timedelta(days=30)) is Reason.WARM_STOPPED
-    assert warm_hold(memory, attempts=4, at=AT + timedelta(days=30)) is None
-    assert warm_hold(WarmMemory(), attempts=1, at=AT) is None
+    assert why_no_warm(memory, attempts=3, at=AT + timedelta(days=30)) is Reason.WARM_STOPPED
+    assert why_no_warm(memory, attempts=4, at=AT + timedelta(days=30)) is None
+    assert why_no_warm(WarmMemory(), attempts=1, at=AT) is None
 
 
 FAILURES: dict[str, Any] = {
@@ -152,12 +152,12 @@ HELD: dict[str, Any] = {
     "one as a probe": (PROBING, 0, 1, "idle_target"),
     "one at a time": (PROBING | {"runners": booting(1)}, 0, 0, "warm_failed"),
     "the next probe": (PROBING | {"runners": idle(1, asks=True)}, 0, 1, "idle_target"),
-    "backs off": (PROBING | {"warm_hold": Reason.WARM_FAILED}, 0, 0, "warm_failed"),
-    "stopped": (PROBING | {"warm_hold": Reason.WARM_STOPPED}, 0, 0, "warm_stopped"),
+    "backs off": (PROBING | {"why_no_warm": Reason.WARM_FAILED}, 0, 0, "warm_failed"),
+    "stopped": (PROBING | {"why_no_warm": Reason.WARM_STOPPED}, 0, 0, "warm_stopped"),
     "jobs are launched for": (
-        {"warm_hold": Reason.WARM_STOPPED, "backlog": jobs(2)}, 2, 0, "backlog"
+        {"why_no_warm": Reason.WARM_STOPPED, "backlog": jobs(2)}, 2, 0, "backlog"
     ),
-    "enough are warm": ({"warm_hold": Reason.WARM_STOPPED, "runners": idle(3)}, 0, 0, "balanced"),
+    "enough are warm": ({"why_no_warm": Reason.WARM_STOPPED, "runners": idle(3)}, 0, 0, "balanced"),
 }  # fmt: skip
 
 
