@@ -14,6 +14,7 @@ from adapters.aws.secrets import pool_secret
 from adapters.gitlab.client import GitLab
 from adapters.gitlab.hooks import hook_fault, hook_health
 from adapters.gitlab.way import Way
+from fleet.config.problems import FileProblem
 from fleet.config.reading import ConfigError, FleetConfig, read_config
 from fleet.errors import FleetError
 from fleet.job_event import instance_of
@@ -93,8 +94,8 @@ def _of_the_fleet(patient: Patient, stack: "_Stack", deployed: Deployed) -> Iter
     try:
         config = read_applied(stored)
     except ConfigError as error:
-        words = str(error.problems[0])
-        yield _failed("fleet.toml", words, "correct it, then run `runner-fleet apply`")
+        first = error.problems[0]
+        yield _failed(_line_of(first), first.sentence, "correct it, then run `runner-fleet apply`")
         return
     yield from _file(patient, config)
     yield from _safety(config)
@@ -323,7 +324,12 @@ def _safety(config: FleetConfig) -> Iterator[Checked]:
         )
         yield _failed("docker.socket", finding, todo)
     for warning in config.warnings[:5]:
-        yield _warned("fleet.toml", str(warning), "`runner-fleet validate` lists all warnings")
+        todo = "`runner-fleet validate` lists all warnings"
+        yield _warned(_line_of(warning), warning.sentence, todo)
+
+
+def _line_of(problem: FileProblem) -> str:
+    return f"applied fleet.toml line {problem.line}"
 
 
 def _quotas(patient: Patient, config: FleetConfig) -> Iterator[Checked]:

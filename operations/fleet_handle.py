@@ -131,7 +131,7 @@ def find(stack: str, aws: Clients) -> Deployed:
 
 def read_applied(stored: StoredConfig) -> FleetConfig:
     """The configuration that `apply` stored."""
-    return read_config(stored.text, name="the fleet.toml that was applied")
+    return read_config(stored.text, name="the applied fleet.toml")
 
 
 def check_pool(config: FleetConfig, pool: str) -> None:

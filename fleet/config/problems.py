@@ -80,9 +80,13 @@ class FileProblem:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.name} line {self.line}: "
+        return f"{self.name} line {self.line}: {self.sentence}"
+
+    @property
+    def sentence(self) -> str:
+        """The key and what is wrong with it."""
         what = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{where}{what}; {self.hint}" if self.hint else where + what
+        return f"{what}; {self.hint}" if self.hint else what
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """MiniStack as the fleet runs it: `python -m local.aws.main`, settings from the environment.
 
-What `access`, `archives`, `bus_policy` and `events` add is what AWS does; when MiniStack does it,
-delete it. `calls` only counts.
+What `access`, `archives`, `bus_policy`, `events` and `quotas` add is what AWS does; when MiniStack
+does it, delete it. `calls` only counts.
 """
 
 import os
@@ -12,7 +12,7 @@ import time
 
 from ministack import app
 
-from local.aws import access, archives, bus_policy, calls, events, processes
+from local.aws import access, archives, bus_policy, calls, events, processes, quotas
 
 # One thread answers every call; hundreds that walk through state machines must not make it wait
 # five milliseconds each time, which is Python's default.
@@ -29,6 +29,7 @@ def main() -> None:
     bus_policy.install()
     events.install()
     processes.install()
+    quotas.install()
     calls.install()
     app.main()
 

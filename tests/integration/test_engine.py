@@ -236,6 +236,15 @@ def test_every_name_in_a_functions_settings_is_real(engine: Engine, stack: Stack
         assert secrets.describe_secret(SecretId=name)["Name"] == name
 
 
+def test_the_account_has_quotas(engine: Engine) -> None:
+    quotas = engine.client("service-quotas")
+    codes = {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}
+    for read in (quotas.get_service_quota, quotas.get_aws_default_service_quota):
+        assert read(**codes)["Quota"] == {**codes, "Value": 64.0}
+    with pytest.raises(ClientError, match="UnknownOperationException"):
+        quotas.list_services()
+
+
 def test_a_machine_reads_its_user_data(engine: Engine, stack: Stack) -> None:
     ec2 = engine.client("ec2")
     template = {"LaunchTemplateId": stack.launch_template, "Version": "$Latest"}

@@ -131,7 +131,7 @@ def test_a_stored_configuration_that_is_wrong_by_now_is_named_as_stored() -> Non
     row["toml"] = str(row["toml"]).replace('"ec2"', '"k8s"')
     result = at_work.run("status")
     assert result.exit_code == 1
-    assert result.stderr.startswith("the fleet.toml that was applied line 6: pools.docker.backend")
+    assert result.stderr.startswith("the applied fleet.toml line 6: pools.docker.backend")
 
 
 class Guarded(FakeSecrets):
