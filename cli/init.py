@@ -251,12 +251,15 @@ def _is_administrator(gitlab: GitLab) -> bool:
 
 
 def _allowed(quotas: AccountQuotas) -> str:
-    def count(value: int | None) -> str:
-        return "an unknown number of" if value is None else str(value)
+    def most(value: int | None, of: str) -> str:
+        return f"{of}: unknown" if value is None else f"{value} {of}"
 
-    return (
-        f"{count(quotas.on_demand_vcpus)} on-demand vCPUs, {count(quotas.spot_vcpus)} spot vCPUs,"
-        f" {count(quotas.lambda_at_once)} Lambda invocations at once"
+    return ", ".join(
+        (
+            most(quotas.on_demand_vcpus, "on-demand vCPUs"),
+            most(quotas.spot_vcpus, "spot vCPUs"),
+            most(quotas.lambda_at_once, "Lambda invocations at once"),
+        )
     )
 
 

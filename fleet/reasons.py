@@ -155,9 +155,9 @@ SENTENCES: dict[Reason, str] = {
     Reason.FORGIVEN: "a person gave it all attempts again",
     Reason.INFRA_RETRY: "the machine failed it, not its script: it runs once more, on demand",
     Reason.SCRIPT_FAILED: "its own script failed it",
-    Reason.ALREADY_RETRIED: "GitLab or a person runs it again already",
+    Reason.ALREADY_RETRIED: "another run of it was asked for already",
     Reason.RETRY_OFF: "the pool says infra_retry = false",
     Reason.RETRIED_BEFORE: "it was the retry: what two machines failed is not run a third time",
     Reason.DEPLOYS: "it deploys to an environment: whether that runs again is for people",
-    Reason.MACHINE_LOST: "its machine is gone, and GitLab goes on to say that it runs",
+    Reason.MACHINE_LOST: "its machine is gone, but GitLab still says that it runs",
 }

@@ -167,6 +167,9 @@ def _ended(facts: JobFacts, diagnosis: Diagnosis) -> str:
     if facts.failure:
         sentence += f" ({sentence_of(facts.failure)})"
     if facts.torn_down_after is not None:
-        after = duration(facts.torn_down_after.total_seconds())
+        after_s = facts.torn_down_after.total_seconds()
+        if after_s < 0:
+            return f"{sentence}; its machine was gone before"
+        after = duration(after_s)
         return f"{sentence}; its machine was gone {after} later"
     return f"{sentence}; {diagnosis.runner.id} is being ended" if diagnosis.runner else sentence

@@ -303,4 +303,7 @@ CASES: dict[str, Case] = {
     "ended, machine ends": ended("success", its=DONE, says={"runner": DONE}),
     # Its row may be read before it goes.
     "ended, machine gone": ended("success", its=DONE, torn_down_after=timedelta(seconds=65)),
+    "ended, machine gone before": ended(
+        "canceled", its=DONE, torn_down_after=timedelta(seconds=-0.03)
+    ),
 }
