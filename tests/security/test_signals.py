@@ -38,6 +38,8 @@ ELSEWHERE = (
     "adapters.machines.",
     "adapters.aws.",
     "cli.image.",
+    "cli.commands.as_called",
+    "cli.commands.written",
 )
 
 
