@@ -19,6 +19,7 @@ from cli.validate import MARKS
 from fleet.config.reading import read_config
 from fleet.errors import Refused
 from fleet.rules.quotas import AccountQuotas, FirstPools, first_pools
+from fleet.words import counted
 from operations.account import caller, quotas_of
 from operations.clock import now
 from operations.gitlab_access import Connect, connect, token_in
@@ -264,7 +265,9 @@ def _allowed(quotas: AccountQuotas) -> str:
 
 
 def _described(pools: FirstPools) -> str:
-    parts = [f"docker on EC2, at most {pools.ec2} machines"] if pools.ec2 else []
+    parts = [f"docker on EC2, at most {counted(pools.ec2, 'machine')}"] if pools.ec2 else []
     if pools.lambda_:
-        parts.append(f"node in Lambda with {pools.size}, at most {pools.lambda_} runners")
+        parts.append(
+            f"node in Lambda with {pools.size}, at most {counted(pools.lambda_, 'runner')}"
+        )
     return "; ".join(parts)

@@ -10,6 +10,7 @@ from cli.consoles import NARROW, add, cell, console, listing
 from cli.lines import say_json
 from cli.options import AsJson, Local, Since, Stack, period_of, reach, wrong_calls
 from fleet.past import WaitHop
+from fleet.words import counted
 from operations.durations import duration
 from operations.periods import read_length
 from operations.waits import WaitsView, waits as waits_of
@@ -65,6 +66,6 @@ def draw(view: WaitsView, *, width: int) -> RenderableType:
         )
     ends = [cell(as_called(f"the longest: `runner-fleet explain {total.slowest}`"))]
     if total.heard_late:
-        late = f"{total.heard_late} jobs had no webhook: see `runner-fleet status`"
+        late = f"{counted(total.heard_late, 'job')} had no webhook: see `runner-fleet status`"
         ends.append(cell(as_called(late)))
     return Group(table, cell(""), stack, *ends)

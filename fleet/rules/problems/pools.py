@@ -9,6 +9,7 @@ from fleet.rules.budgets import BudgetUse
 from fleet.rules.problems.facts import FleetFacts
 from fleet.rules.problems.kinds import Problem, ProblemKind
 from fleet.rules.schedule import idle_target
+from fleet.words import counted
 
 # GitLab stops seeing a pool as online after two hours; the fleet shows itself every half hour, a
 # new pool within the next minutes.
@@ -30,7 +31,8 @@ def pools_at_fault(facts: FleetFacts) -> Iterator[Problem]:
             yield Problem(kind=ProblemKind.POOL_REFUSED, what=what, do=DO_APPLY, example=pool.name)
         keeps_warm = idle_target(pool.config.idle, facts.at) > 0
         if keeps_warm and pool.warm.stops(pool.config.attempts):
-            what = f"pool {pool.name}: no machine is kept warm after {pool.warm.failures} failures"
+            failures = counted(pool.warm.failures, "failure")
+            what = f"pool {pool.name}: no machine is kept warm after {failures}"
             yield Problem(
                 kind=ProblemKind.WARM_STOPPED,
                 what=f"{what}: {pool.warm.why}",
