@@ -1,5 +1,6 @@
 """The fleet's own template, deployed on the embedded engine."""
 
+import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from infra import package
 from local.aws.engine import ACCOUNT, REGION, Engine, EngineFailed, wait_until
 
 CODE_BUCKET = "fleet-code"
+OPERATORS = "operators"
 RUNNER_SIZES = tuple(size.lower() for size in get_args(RunnerSize))
 _DEPLOY_TIMEOUT_S = 60.0
 
@@ -84,6 +86,7 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
         "Ec2Image": chosen.ec2_image,
         "Ec2ImageArm64": chosen.ec2_image,
         "LambdaImage": f"local/stand_in@sha256:{'0' * 64}",
+        "AlarmTopicArn": _topic(engine),
     }
     cloudformation.create_stack(
         StackName=chosen.name,
@@ -95,6 +98,24 @@ def deploy_stack(engine: Engine, options: StackOptions | None = None) -> Stack:
     _complete(engine, chosen, outputs)
     _put_image(engine, chosen.ec2_image)
     return Stack(name=chosen.name, **{_snake(key): value for key, value in outputs.items()})
+
+
+def _topic(engine: Engine) -> str:
+    """The operators' topic, which keeps what the alarms send in a queue."""
+    sns, sqs = engine.client("sns"), engine.client("sqs")
+    topic: str = sns.create_topic(Name=OPERATORS)["TopicArn"]
+    queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{OPERATORS}"
+    may_send = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_send]})
+    sqs.create_queue(QueueName=OPERATORS, Attributes={"Policy": policy})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue)
+    return topic
 
 
 def _put_image(engine: Engine, uri: str) -> None:

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from infra.package import ROOT, TEMPLATE
 from local.aws.engine import ACCOUNT, Engine, EngineFailed, EngineOptions, wait_until
-from local.aws.stack import Stack, StackOptions, deploy_stack
+from local.aws.stack import OPERATORS, Stack, StackOptions, deploy_stack
 from tests.integration.conftest import Role, make_function
 
 
@@ -234,6 +234,18 @@ def test_every_name_in_a_functions_settings_is_real(engine: Engine, stack: Stack
     secrets = engine.client("secretsmanager")
     for name in (settings["FLEET_GITLAB_SECRET"], stack.webhook_secret):
         assert secrets.describe_secret(SecretId=name)["Name"] == name
+
+
+def test_an_alarm_reaches_the_operators_topic(engine: Engine, stack: Stack) -> None:
+    watch, queues = engine.client("cloudwatch"), engine.client("sqs")
+    url = queues.get_queue_url(QueueName=OPERATORS)["QueueUrl"]
+    alarms = watch.describe_alarms(AlarmNamePrefix=f"{stack.name}-")["MetricAlarms"]
+    name = next(alarm["AlarmName"] for alarm in alarms if alarm["AlarmActions"])
+    for state in ("OK", "ALARM"):
+        watch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
+    (message,) = queues.receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
+    assert name in message["Body"]
+    queues.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
 
 def test_the_account_has_quotas(engine: Engine) -> None:
