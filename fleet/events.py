@@ -101,18 +101,10 @@ class ScaleDecided:
 @measured(Measure("PoolsFailed", "Count"))
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFailed:
-    """A pool could not be served in this round; others were."""
-
-    pool: str
-    error: str
-
-
-@measured(Measure("PoolsFailed", "Count"))
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueFailed:
-    """The demand queue of all pools of a back end could not be read or settled in this round."""
+    """A pool, or the demand queue of all pools of a back end, could not be served in this round."""
 
     backend: str
+    pool: str | None  # None: the queue
     error: str
 
 

@@ -3,10 +3,9 @@
 Both back ends, and the one that exists only in tests, are served by the same code.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from adapters.aws.demand import DemandQueue, Received
 from fleet.config.model import PoolConfig
@@ -14,7 +13,6 @@ from fleet.errors import FleetError
 from fleet.events import (
     ERROR,
     PoolFailed,
-    QueueFailed,
     RunnerEndOrdered,
     ScaleDecided,
     WarmLaunchesStopped,
@@ -57,17 +55,16 @@ def scale(world: World) -> ScaleResult:
     round_ = _Round(restraints=observe_restraints(world))
     for backend, queue in world.queues.items():
         pools = [pool for pool in world.config.pools if pool.backend == backend]
-        queue_failed = partial(QueueFailed, backend=backend)
         messages = None
-        with round_.collecting_failure(queue_failed):
+        with round_.collecting_failure(backend):
             messages = queue.depth()
         for pool in pools:
-            with round_.collecting_failure(partial(PoolFailed, pool=pool.name)):
+            with round_.collecting_failure(backend, pool.name):
                 round_.serve(world, pool, messages or 0)
         if messages is not None:  # also for a count of 0: it is approximate
-            with round_.collecting_failure(queue_failed):
+            with round_.collecting_failure(backend):
                 round_.again |= settle_messages(world, queue, round_.listed)
-        with round_.collecting_failure(queue_failed):
+        with round_.collecting_failure(backend):
             settle_dead_letters(world, queue)
     again_in_s = SOON_S if round_.again else round_.tally.equip_in_s
     if round_.failures and again_in_s is None:
@@ -112,13 +109,14 @@ class _Round:
         self.reasons[pool.name] = _reason(plan, tally)
 
     @contextmanager
-    def collecting_failure(self, failed: Callable[..., PoolFailed | QueueFailed]) -> Iterator[None]:
-        """Log a failure in here now, and keep it for the end of the round."""
+    def collecting_failure(self, backend: str, pool: str | None = None) -> Iterator[None]:
+        """Log a failure now and keep it for the end of the round; without `pool` the queue's."""
         try:
             yield
         except FleetError as exc:
             self.failures.append(exc)
-            emit(failed(error=f"{type(exc).__name__}: {exc}"), level=ERROR)
+            error = f"{type(exc).__name__}: {exc}"
+            emit(PoolFailed(backend=backend, pool=pool, error=error), level=ERROR)
 
 
 def carry_out(world: World, observed: Observed, plan: ScalePlan) -> LaunchTally:

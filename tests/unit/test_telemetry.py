@@ -145,7 +145,7 @@ READ_IN = {
     "unit/adapters/ledger/test_trouble_watch": "GitLabUnusable GitLabUsable",
     "unit/orchestrator/test_measure": "JobServed PoolMeasured FleetMeasured",
     "unit/orchestrator/test_placing": "MachinesUnplaced LaunchShort",
-    "unit/orchestrator/test_pool_failures": "PoolFailed QueueFailed",
+    "unit/orchestrator/test_pool_failures": "PoolFailed",
     "unit/orchestrator/test_warm": "WarmLaunchesStopped",
     "security/test_hook_reach": "DeliveryOutside",
 }

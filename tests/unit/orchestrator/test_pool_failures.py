@@ -61,4 +61,5 @@ def test_machines_are_launched_while_the_queue_does_not_answer(
     with pytest.raises(Transient):
         scene.scale()
     assert scene.only_runner.for_job == key(1)
-    assert [line["backend"] for line in logged(capsys, "QueueFailed")] == ["tests"]
+    (line,) = logged(capsys, "PoolFailed")
+    assert (line["backend"], line["pool"]) == ("tests", None)
