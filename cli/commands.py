@@ -35,11 +35,11 @@ _OF_A_FILE = frozenset({"apply", "plan", "up", "validate"})
 _DEPLOY = f"`{PROGRAM} deploy`"
 _DEPLOY_LAPTOP = f"`{PROGRAM} local down`, then `{PROGRAM} local up`"
 _OF_AWS = ("deploy", r"image \w+")
-_OF_NO_STACK = ("demo", "import-config", "init", "validate", r"local \w+")
+_OF_NO_STACK = ("demo", "import-config", "validate", r"local \w+")
 _COMMAND = re.compile(
     rf"(?<![\w./-]){PROGRAM} "
     rf"(?:(?P<of_a_stack>(?P<anywhere>{'|'.join(_OF_A_STACK)})|{'|'.join(_OF_AWS)})"
-    rf"|{'|'.join(_OF_NO_STACK)})\b(?! --(?:stack|local)\b)"
+    rf"|(?P<init>init)|{'|'.join(_OF_NO_STACK)})\b(?! --(?:stack|local)\b)"
 )
 _stack: ContextVar[str] = ContextVar("stack", default="")  # of this invocation
 _file: ContextVar[Path] = ContextVar("file", default=FILE)  # of this invocation
@@ -96,7 +96,7 @@ def as_called(text: str) -> str:
 
     def written(command: re.Match[str]) -> str:
         option = f" --stack {stack}" if stack and command["of_a_stack"] else ""
-        local = " --local" if is_local() and command["anywhere"] else ""
+        local = " --local" if is_local() and (command["anywhere"] or command["init"]) else ""
         words = command[0].removeprefix(PROGRAM)
         is_whole = text.startswith("`", command.end())
         has_file = is_whole and words.strip() in _OF_A_FILE and _file.get() != FILE

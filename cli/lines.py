@@ -29,7 +29,7 @@ def say_errors(lines: list[str]) -> None:
     for line in lines:
         say(line, err=True)
     if _AWAITS_JSON.get():
-        say_json({"errors": lines})
+        say_json({"errors": [as_called(line) for line in lines]})
 
 
 def cut(text: str) -> str:

@@ -1,5 +1,6 @@
 """Commands in messages: as the user calls the program, and with the stack that is meant."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ def test_a_command_gets_the_stack_once(
     [
         ("`runner-fleet explain 7`", "`runner-fleet explain --local 7`"),
         ("runner-fleet webhook test", "runner-fleet webhook test --local"),
+        ("runner-fleet init", "runner-fleet init --local"),
         ("runner-fleet local up", "runner-fleet local up"),
         ("runner-fleet image use", "runner-fleet image use"),
     ],
@@ -153,8 +155,9 @@ def test_without_a_file_the_error_names_what_writes_or_has_one(laptop: Path) -> 
         assert "`runner-fleet init` writes one" in result.stderr
         assert str(LAPTOP / FILE) in result.stderr
     laptop.unlink()
-    result = CliRunner().invoke(app, ["apply", "--local"], prog_name="runner-fleet")
-    assert (result.exit_code, "runner-fleet init" in result.stderr) == (2, True)
+    result = CliRunner().invoke(app, ["apply", "--local", "--json"], prog_name="runner-fleet")
+    assert (result.exit_code, "`runner-fleet init --local`" in result.stderr) == (2, True)
+    assert json.loads(result.stdout) == {"errors": result.stderr.splitlines()}
     assert str(LAPTOP) not in result.stderr
 
 
