@@ -9,6 +9,8 @@ folder=$(mktemp -d)
 engine=
 end() {
   [ -z "$engine" ] || { kill "$engine" && wait "$engine"; } 2>/dev/null || true
+  # A container on the host's network leaves its namespace mounted.
+  awk -v below="$folder/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount || true
   rm -rf "$folder"
 }
 trap end EXIT
