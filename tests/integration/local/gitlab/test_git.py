@@ -67,7 +67,7 @@ def test_the_answer_to_a_push_names_the_pipeline_or_its_error(site: Site, work: 
     old = run_git(work, "rev-parse", "HEAD").stdout.strip()
     commit(work, "Change something")
     done = push(work, "main")
-    assert "remote: Pipeline 2 for main: 1 jobs" in done.stderr
+    assert "remote: Pipeline 2 for main: 1 job\n" in done.stderr
     assert f"{site.server.url}/{DEMO}/-/pipelines/2" in done.stderr
     before = site.server.ask(lambda w: [p.before_sha for p in w.ci.pipelines.values()])
     assert before == ["0" * 40, old]
