@@ -1,6 +1,7 @@
 """Real git against the simulator: push, clone, permissions, and what a push starts."""
 
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_the_answer_to_a_push_names_the_pipeline_or_its_error(site: Site, work: 
     old = run_git(work, "rev-parse", "HEAD").stdout.strip()
     commit(work, "Change something")
     done = push(work, "main")
-    assert "remote: Pipeline 2 for main: 1 job\n" in done.stderr
+    assert re.search(r"^remote: Pipeline 2 for main: 1 job\s*$", done.stderr, re.MULTILINE)
     assert f"{site.server.url}/{DEMO}/-/pipelines/2" in done.stderr
     before = site.server.ask(lambda w: [p.before_sha for p in w.ci.pipelines.values()])
     assert before == ["0" * 40, old]
