@@ -53,20 +53,40 @@ class CallAllowance(Protocol):
         """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
 
 
-class OwnAllowance:
+class NotesGitLabsLimit:
+    """The part of every allowance that GitLab's answers tell: its own limit, if it has one."""
+
+    def __init__(self) -> None:
+        self._left_at_gitlab: CallsLeft | None = None
+
+    @property
+    def left_at_gitlab(self) -> CallsLeft | None:
+        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
+        return self._left_at_gitlab
+
+    def note(self, left: str | None, of: str | None) -> None:
+        """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
+        self._left_at_gitlab = CallsLeft.read(left, of) or self._left_at_gitlab
+
+    def _or_gitlabs(self, own: CallsLeft) -> CallsLeft:
+        """What is left of our own calls, or of GitLab's limit where that is less."""
+        return min((own, self._left_at_gitlab or own), key=lambda left: left.percent)
+
+
+class OwnAllowance(NotesGitLabsLimit):
     """A token bucket: the calls of one process per minute, with bursts up to a minute's worth.
 
     `take` never waits, it refuses.
     """
 
     def __init__(self, *, calls_per_minute: int, clock: Callable[[], datetime]) -> None:
+        super().__init__()
         self._capacity = float(calls_per_minute)
         self._per_second = calls_per_minute / 60
         self.clock = clock
         self._left = self._capacity
         self._counted_at = clock()
         self._held_until = self._counted_at
-        self._left_at_gitlab: CallsLeft | None = None  # as GitLab's last answer said
         self._lock = Lock()
 
     def take(self) -> None:
@@ -84,21 +104,10 @@ class OwnAllowance:
                 raise Transient("our calls to GitLab are used up", retry_after_s=round(wait_s, 1))
             self._left -= 1
 
-    def note(self, left: str | None, of: str | None) -> None:
-        """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
-        self._left_at_gitlab = CallsLeft.read(left, of) or self._left_at_gitlab
-
     @property
     def left(self) -> CallsLeft:
         """What is left of this process's own calls, or of GitLab's limit where that is less."""
-        own = CallsLeft(left=self._left, of=self._capacity)
-        known = [own, *([self._left_at_gitlab] if self._left_at_gitlab else [])]
-        return min(known, key=lambda left: left.percent)
-
-    @property
-    def left_at_gitlab(self) -> CallsLeft | None:
-        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
-        return self._left_at_gitlab
+        return self._or_gitlabs(CallsLeft(left=self._left, of=self._capacity))
 
     def hold(self, wait_s: float) -> None:
         """Refuse every call for `wait_s`, as GitLab asked."""

@@ -10,7 +10,7 @@ from threading import Lock
 
 from boto3.dynamodb.conditions import Attr, ConditionBase
 
-from adapters.gitlab.call_allowance import CallsLeft
+from adapters.gitlab.call_allowance import CallsLeft, NotesGitLabsLimit
 from adapters.ledger.table import Change, Table
 from fleet.errors import Transient
 from fleet.rules.calls import LEASED_FOR, calls_to_lease
@@ -21,7 +21,7 @@ _MINUTE = timedelta(minutes=1) // _MICROSECOND
 PAID, HELD = "paid_until", "held_until"  # attributes: microseconds since 1970
 
 
-class FleetAllowance:
+class FleetAllowance(NotesGitLabsLimit):
     """What `adapters.gitlab.call_allowance.CallAllowance` asks for, of all processes together.
 
     Bursts of up to a minute's worth of calls are allowed, as GitLab counts by the minute.
@@ -35,6 +35,7 @@ class FleetAllowance:
         calls_per_minute: int,
         clock: Callable[[], datetime],
     ) -> None:
+        super().__init__()
         self.clock = clock
         self._table = table
         self._pk = f"calls#{instance}"
@@ -46,7 +47,6 @@ class FleetAllowance:
         self._is_busy = False  # others took calls within the last minute
         self._calls_per_minute = calls_per_minute
         self._paid_until = 0  # as of the last lease
-        self._left_at_gitlab: CallsLeft | None = None  # as GitLab's last answer said
 
     def take(self) -> None:
         """Count one call. Raises `Transient` with `retry_after_s` when there is none left."""
@@ -67,23 +67,13 @@ class FleetAllowance:
             later = Attr(HELD).not_exists() | Attr(HELD).lt(until)
             self._table.write(Change(pk=self._pk, sk="calls", put={HELD: until}, when=later))
 
-    def note(self, left: str | None, of: str | None) -> None:
-        """Keep what GitLab's answer says of its own limit: its `RateLimit-` headers, if any."""
-        self._left_at_gitlab = CallsLeft.read(left, of) or self._left_at_gitlab
-
     @property
     def left(self) -> CallsLeft:
         """What is left of the fleet's calls by its last lease here, or of GitLab's limit."""
         unpaid = max(0, self._paid_until - _number(self.clock()))
         left = max(0, _MINUTE - unpaid) / self._cost
         own = CallsLeft(left=left, of=float(self._calls_per_minute))
-        known = [own, self._left_at_gitlab] if self._left_at_gitlab else [own]
-        return min(known, key=lambda left: left.percent)
-
-    @property
-    def left_at_gitlab(self) -> CallsLeft | None:
-        """What is left of GitLab's limit by its last answer; None where it says nothing of it."""
-        return self._left_at_gitlab
+        return self._or_gitlabs(own)
 
     @property
     def left_of_all(self) -> CallsLeft:

@@ -168,9 +168,7 @@ class _Import:
             read_config(text)
         except ConfigError as error:
             for problem in error.problems:
-                note = f"correct line {problem.line} of the proposal: {problem.message}"
-                if problem.hint:
-                    note += f"; {problem.hint}"
+                note = f"correct line {problem.line} of the proposal: {problem.complaint}"
                 line = ImportedLine(line=0, key=problem.path, result=Carry.CHANGED, note=note)
                 self._noted.append(line)
 

@@ -84,9 +84,13 @@ class FileProblem:
 
     @property
     def sentence(self) -> str:
-        """The key and what is wrong with it."""
-        what = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{what}; {self.hint}" if self.hint else what
+        """The key, what is wrong with it and what to do."""
+        return f"{self.path}: {self.complaint}" if self.path else self.complaint
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong and what to do, without the key."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 @dataclass(frozen=True, kw_only=True)
